@@ -1,0 +1,7 @@
+"""ComfyUI-Qwen2VL-Flux: pictures that guide generation, plugged into ComfyUI's native samplers."""
+
+from .nodes import comfy_entrypoint
+
+WEB_DIRECTORY = "./web"
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

@@ -1,0 +1,187 @@
+"""Weight files: one safetensors file or shards with an index, and small .pt files; nothing else opens weights."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..errors import CheckpointError
+
+AGAIN = "download it again"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies, under which name, and its shape."""
+
+    file: Path
+    stored_as: str
+    shape: tuple[int, ...]
+
+
+class WeightFiles:
+    """The tensors of one component folder, known from the file headers before any weight is read.
+
+    `infos` maps every tensor's name, after `rename`, to its TensorInfo. Opening raises CheckpointError, naming the file and the
+    remedy, for a missing folder, an incomplete or contradictory shard set, and anything that is not safetensors.
+    """
+
+    def __init__(self, folder: Path, stem: str, rename: Callable[[str], str] = str):
+        self.folder = folder
+        index = folder / f"{stem}.safetensors.index.json"
+        if index.exists():
+            stored = self._read_shards(index)
+        else:
+            single = folder / f"{stem}.safetensors"
+            if not single.exists():
+                raise CheckpointError(_nothing_found(folder, stem))
+            stored = _read_header(single)
+        self.infos = {rename(info.stored_as): info for info in stored}
+
+    def _read_shards(self, index: Path) -> list[TensorInfo]:
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise CheckpointError(f"{index} has no weight_map; it is not a shard index, {AGAIN}.")
+        names = sorted({str(name) for name in weight_map.values()})
+        outside = [name for name in names if Path(name).name != name]
+        if outside:
+            raise CheckpointError(f"{index} points outside its folder ({outside[0]!r}); {AGAIN}.")
+        missing = [name for name in names if not (self.folder / name).exists()]
+        if missing:
+            raise CheckpointError(
+                f"{self.folder} lacks {len(missing)} of {len(names)} shards ({', '.join(missing)}); "
+                "download the missing files into that folder."
+            )
+        stored = [info for name in names for info in _read_header(self.folder / name)]
+        held = {(info.stored_as, info.file.name) for info in stored}
+        for tensor, name in weight_map.items():
+            if (tensor, name) not in held:
+                raise CheckpointError(
+                    f"{self.folder / name} does not hold {tensor}, which {index.name} promises; the files are of "
+                    "different downloads, download the folder again."
+                )
+        return stored
+
+    def files(self) -> list[Path]:
+        """All weight files of the component."""
+        return sorted({info.file for info in self.infos.values()})
+
+    def read(self, name: str, rows: list[int] | None = None) -> torch.Tensor:
+        """One tensor (or the named rows of it) in memory of its own.
+
+        The file is closed again after each tensor, so that loading never holds more than the weights it keeps.
+        """
+        info = self.infos[name]
+        with _opened(info.file) as file:
+            if rows is None:
+                return file.get_tensor(info.stored_as).clone()
+            view = file.get_slice(info.stored_as)
+            return torch.cat([view[row : row + 1] for row in rows])
+
+
+def check_layout(
+    files: WeightFiles,
+    expected: Mapping[str, tuple[int, ...]],
+    source: str,
+    ignored: Iterable[str] = (),
+) -> None:
+    """Raise CheckpointError unless the files hold exactly the expected tensors; `source` says who expects them.
+
+    `ignored` are name prefixes of tensors that may be there and are not used.
+    """
+    prefixes = tuple(ignored)
+    missing = [name for name in expected if name not in files.infos]
+    if missing:
+        raise CheckpointError(
+            f"{files.folder} lacks {_some(missing)}, which {source} calls for; download the folder again."
+        )
+    unexpected = [name for name in files.infos if name not in expected and not name.startswith(prefixes)]
+    if unexpected:
+        info = files.infos[unexpected[0]]
+        raise CheckpointError(
+            f"{info.file} holds {_some(unexpected)}, which {source} does not know; it belongs to another model, "
+            "use the checkpoint's own files."
+        )
+    for name, shape in expected.items():
+        info = files.infos[name]
+        if info.shape != tuple(shape):
+            raise CheckpointError(
+                f"{info.file} holds {name} as {list(info.shape)} where {source} calls for {list(shape)}; "
+                "config.json and weights are of different models, download the folder again."
+            )
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file, or a CheckpointError that names it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; download it into that folder.") from None
+    except (OSError, ValueError, RecursionError):
+        raise CheckpointError(f"{path} is not a JSON file; {AGAIN}.") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object; {AGAIN}.")
+    return value
+
+
+def read_pt(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a .pt file, without running any pickled code; the prefix `module.` is taken off."""
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing; download it into that folder.")
+    _reject_other_formats(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        raise CheckpointError(f"{path} is not a file of plain tensors, or it is cut short; {AGAIN}.") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} holds something else than named tensors; {AGAIN}.")
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def _nothing_found(folder: Path, stem: str) -> str:
+    if not folder.is_dir():
+        return f"{folder} is missing; download that folder of the checkpoint."
+    shards = sorted(path.name for path in folder.glob(f"{stem}-*.safetensors"))
+    if shards:
+        return f"{folder} has shards ({shards[0]}, …) but no {stem}.safetensors.index.json; download that file too."
+    return f"{folder} has neither {stem}.safetensors.index.json nor {stem}.safetensors; download its weights."
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
+
+
+def _read_header(path: Path) -> list[TensorInfo]:
+    with _opened(path) as file:
+        return [TensorInfo(path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys()]
+
+
+def _opened(path: Path):
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        _reject_other_formats(path)
+        reason = "is cut short" if re.search("Incomplete|InvalidOffset", str(error)) else "is not a safetensors file"
+        raise CheckpointError(f"{path} {reason}; {AGAIN}.") from None
+
+
+def _reject_other_formats(path: Path) -> None:
+    """Name what is often found in place of a weight file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256).lstrip().lower()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check the file and its permissions.") from None
+    if not start:
+        raise CheckpointError(f"{path} is empty; {AGAIN}.")
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CheckpointError(f"{path} is a web page, not weights; the download needs a login or another link, {AGAIN}.")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not weights; fetch the real file with git lfs pull.")

@@ -1,0 +1,119 @@
+"""The folder `flux` of a checkpoint (diffusers layout) as ComfyUI's own MODEL, CLIP and VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.diffusers_convert
+import comfy.model_detection
+import comfy.sd
+import comfy.utils
+import torch
+from comfy.ldm.flux.model import Flux
+from comfy.model_patcher import ModelPatcher
+
+from ..errors import CheckpointError
+from .files import WeightFiles, check_layout, read_json
+
+STORAGE = {
+    "default": {},
+    "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
+    "fp8_e4m3fn_fast": {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True},
+    "fp8_e5m2": {"dtype": torch.float8_e5m2},
+}
+"""Model options by weight_dtype, the same as ComfyUI's own diffusion model loader."""
+
+
+def load_transformer(folder: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> ModelPatcher:
+    """The FLUX transformer of a checkpoint folder, from one file or shards in diffusers names.
+
+    Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
+    """
+    place = folder / "flux" / "transformer"
+    files = WeightFiles(place, "diffusion_pytorch_model")
+    check_layout(files, transformer_shapes(place / "config.json"), "transformer/config.json")
+    state: dict[str, torch.Tensor] = {}
+    for path in files.files():
+        state.update(comfy.utils.load_torch_file(str(path)))
+    model = comfy.sd.load_diffusion_model_state_dict(
+        state, model_options=dict(STORAGE[weight_dtype]), disable_dynamic=disable_dynamic
+    )
+    model.cached_patcher_init = (load_transformer, (folder, weight_dtype))
+    return model
+
+
+def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a FLUX of this config.json has, by its diffusers name, with its shape."""
+    raw = read_json(config_path)
+    if raw.get("_class_name") != "FluxTransformer2DModel":
+        raise CheckpointError(
+            f"{config_path} describes a {raw.get('_class_name')!r}, not a FluxTransformer2DModel; put the "
+            "checkpoint's own flux/transformer folder there."
+        )
+    try:
+        params = _flux_params(raw)
+        native = {name: tuple(value.shape) for name, value in _skeleton(params).state_dict().items()}
+    except (KeyError, TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{config_path} lacks or garbles an entry ({type(error).__name__}: {error}); download it again."
+        ) from None
+    return _diffusers_shapes(native, params)
+
+
+def _flux_params(raw: dict) -> dict:
+    hidden = raw["num_attention_heads"] * raw["attention_head_dim"]
+    return {
+        "in_channels": raw["in_channels"] // 4,
+        "out_channels": raw["in_channels"] // 4,
+        "vec_in_dim": raw["pooled_projection_dim"],
+        "context_in_dim": raw["joint_attention_dim"],
+        "hidden_size": hidden,
+        "mlp_ratio": 4.0,
+        "num_heads": raw["num_attention_heads"],
+        "depth": raw["num_layers"],
+        "depth_single_blocks": raw["num_single_layers"],
+        "axes_dim": list(raw["axes_dims_rope"]),
+        "theta": 10000,
+        "patch_size": 2,
+        "qkv_bias": True,
+        "guidance_embed": raw["guidance_embeds"],
+        "txt_ids_dims": [],
+    }
+
+
+def _skeleton(params: dict) -> Flux:
+    return Flux(**params, operations=torch.nn, device="meta", dtype=torch.bfloat16)
+
+
+def _diffusers_shapes(native: dict[str, tuple[int, ...]], params: dict) -> dict[str, tuple[int, ...]]:
+    """Shapes by diffusers name; where ComfyUI's table knows several names for one tensor, the first is FLUX.1's."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    whole, named = set(), set()
+    for name, target in comfy.utils.flux_to_diffusers(params).items():
+        native_name, part = (target, None) if isinstance(target, str) else target[:2]
+        if native_name not in native or (native_name, part) in named or (part is None and native_name in whole):
+            continue
+        named.add((native_name, part))
+        whole.add(native_name)
+        shape = native[native_name]
+        shapes[name] = shape if part is None else (part[2], *shape[1:])
+    return shapes
+
+
+def load_vae(folder: Path) -> comfy.sd.VAE:
+    """The autoencoder of a checkpoint folder; raises CheckpointError when weights are missing or left over."""
+    place = folder / "flux" / "vae"
+    path = WeightFiles(place, "diffusion_pytorch_model").files()[0]
+    state, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
+    if "decoder.up_blocks.0.resnets.0.norm1.weight" in state:
+        state = comfy.diffusers_convert.convert_vae_state_dict(state)
+    held = set(state)
+    vae = comfy.sd.VAE(sd=state, metadata=metadata)
+    if vae.first_stage_model is None:
+        raise CheckpointError(f"{path} is not an autoencoder that ComfyUI knows; put FLUX's own vae folder there.")
+    expected = set(vae.first_stage_model.state_dict())
+    for names, verb in ((expected - held, "lacks"), (held - expected, "holds unknown")):
+        if names:
+            raise CheckpointError(f"{path} {verb} {len(names)} tensors ({min(names)}, …); download FLUX's vae again.")
+    vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (str(path), metadata, None))
+    return vae

@@ -1,0 +1,59 @@
+"""Checkpoint folders: models/qwen2vl_flux/<name>, CHECKPOINT_DIR, extra_model_paths.yaml and the pack's own demo."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ..errors import CheckpointError
+
+FOLDER_NAME = "qwen2vl_flux"
+DEMO = Path(__file__).parent.parent / "demo"
+COMPONENTS = ("qwen2-vl", "flux")
+
+
+def register() -> None:
+    """Tell ComfyUI about models/qwen2vl_flux, beside whatever extra_model_paths.yaml already added under that key."""
+    folder_paths.add_model_folder_path(FOLDER_NAME, os.path.join(folder_paths.models_dir, FOLDER_NAME))
+
+
+def list_checkpoints() -> list[str]:
+    """Names of all checkpoint folders, sorted, with the pack's own small `demo` last."""
+    return sorted(_found(), key=lambda name: (name == DEMO.name, name.lower()))
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder of a listed checkpoint."""
+    found = _found()
+    if name not in found:
+        places = ", ".join(folder_paths.get_folder_paths(FOLDER_NAME))
+        raise CheckpointError(
+            f"There is no checkpoint folder {name!r}; put one with the subfolders qwen2-vl and flux into {places}, "
+            "or point CHECKPOINT_DIR to it."
+        )
+    return found[name]
+
+
+def _found() -> dict[str, Path]:
+    roots = [Path(root) for root in folder_paths.get_folder_paths(FOLDER_NAME)]
+    own = os.environ.get("CHECKPOINT_DIR")
+    if own:
+        roots.insert(0, Path(own))
+    folders = [folder for root in roots for folder in (root, *_subfolders(root)) if _is_checkpoint(folder)]
+    found: dict[str, Path] = {}
+    for folder in [*folders, DEMO]:
+        found.setdefault(folder.resolve().name if folder.name in ("", ".", "..") else folder.name, folder)
+    return found
+
+
+def _subfolders(root: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in root.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return any((folder / component).is_dir() for component in COMPONENTS)

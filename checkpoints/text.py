@@ -1,0 +1,91 @@
+"""The folders `flux/text_encoder` (CLIP-L) and `flux/text_encoder_2` (T5) of a checkpoint as ComfyUI's CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy.clip_model import CLIPTextModel
+from comfy.model_patcher import ModelPatcher
+from comfy.text_encoders.t5 import T5
+
+from ..errors import CheckpointError
+from .files import WeightFiles, check_layout, read_json
+
+CLIP_L_SHAPE = (
+    "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings",
+    "hidden_act",
+)  # fmt: skip
+T5_SHAPE = ("d_model", "d_kv", "d_ff", "num_heads", "num_layers", "vocab_size")
+UNUSED = ("text_projection.", "text_model.embeddings.position_ids", "encoder.embed_tokens.")
+
+
+def load_text_encoders(folder: Path, t5: bool, disable_dynamic: bool = False) -> comfy.sd.CLIP:
+    """CLIP-L, and T5 when asked for, of a checkpoint folder.
+
+    Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
+    """
+    clip_l = folder / "flux" / "text_encoder"
+    options = {"clip_l_model_config": _shape(clip_l, "clip_text_model", CLIP_L_SHAPE)}
+    states = [_state(clip_l, options["clip_l_model_config"], _clip_l_skeleton)]
+    if t5:
+        t5_xxl = folder / "flux" / "text_encoder_2"
+        options["t5xxl_model_config"] = _shape(t5_xxl, "t5", T5_SHAPE)
+        states.append(_state(t5_xxl, options["t5xxl_model_config"], _t5_skeleton))
+    clip = comfy.sd.load_text_encoder_state_dicts(
+        states,
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        clip_type=comfy.sd.CLIPType.FLUX,
+        model_options=options,
+        disable_dynamic=disable_dynamic,
+    )
+    clip.patcher.cached_patcher_init = (_load_patcher, (folder, t5))
+    return clip
+
+
+def _load_patcher(folder: Path, t5: bool, disable_dynamic: bool = False) -> ModelPatcher:
+    return load_text_encoders(folder, t5, disable_dynamic).patcher
+
+
+def _shape(place: Path, kind: str, names: tuple[str, ...]) -> dict:
+    path = place / "config.json"
+    raw = read_json(path)
+    if raw.get("model_type") != kind:
+        raise CheckpointError(
+            f"{path} describes a model of type {raw.get('model_type')!r}, not {kind!r}; put the checkpoint's own "
+            f"{place.name} folder there."
+        )
+    missing = [name for name in names if name not in raw]
+    if missing:
+        raise CheckpointError(f"{path} has no entry {missing[0]}; download it again.")
+    return {name: raw[name] for name in names}
+
+
+def _state(place: Path, shape: dict, skeleton: Callable[[dict], torch.nn.Module]) -> dict[str, torch.Tensor]:
+    files = WeightFiles(place, "model")
+    try:
+        module = skeleton(shape)
+    except (KeyError, TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{place / 'config.json'} garbles an entry ({type(error).__name__}: {error}); download it again."
+        ) from None
+    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    expected = {name: value for name, value in shapes.items() if not name.startswith(UNUSED)}
+    check_layout(files, expected, f"{place.name}/config.json", ignored=UNUSED)
+    state: dict[str, torch.Tensor] = {}
+    for path in files.files():
+        state.update(comfy.utils.load_torch_file(str(path)))
+    return state
+
+
+def _clip_l_skeleton(shape: dict) -> CLIPTextModel:
+    return CLIPTextModel({**shape, "eos_token_id": 49407}, torch.float32, "meta", torch.nn)
+
+
+def _t5_skeleton(shape: dict) -> T5:
+    fixed = {"dense_act_fn": "gelu_pytorch_tanh", "is_gated_act": True, "model_type": "t5"}
+    return T5({**shape, **fixed}, torch.float32, "meta", torch.nn)

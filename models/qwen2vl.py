@@ -1,0 +1,129 @@
+"""The encoder under ComfyUI's memory management (the graph type ``QWEN2VL``)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import torch
+
+from ..checkpoints.files import WeightFiles, check_layout
+from ..checkpoints.qwen2vl import EMBEDDINGS, UNUSED, Qwen2VLConfig, open_encoder, read_config, read_linear
+from ..errors import InputError
+from ..tokens import ImageTokens
+from .qwen2vl_network import Qwen2VLNetwork
+from .qwen2vl_pixels import check_picture, patches_of
+
+STORAGE = {"default": torch.bfloat16, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
+"""Weight storage by the loader's choice; norms, biases, embeddings and the patch projection stay bfloat16,
+the connector and the text projection as they are in their files."""
+
+PROJECTIONS = ("connector", "t5_embedder")
+
+
+class Qwen2VL:
+    """Image encoder, connector and text projection of one checkpoint."""
+
+    def __init__(self, name: str, config: Qwen2VLConfig, network: Qwen2VLNetwork, compute_dtype: torch.dtype):
+        self.name = name
+        self.config = config
+        self.network = network.eval().requires_grad_(False)
+        self.compute_dtype = compute_dtype
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            network, load_device=mm.text_encoder_device(), offload_device=mm.text_encoder_offload_device()
+        )
+
+    def encode(self, image: torch.Tensor, token_budget: int = 0) -> ImageTokens:
+        """Tokens of an IMAGE [B, H, W, C] in 0..1, one picture after the other; token_budget 0 is the checkpoint's own."""
+        pictures = check_picture(image)
+        progress = comfy.utils.ProgressBar(len(pictures))
+        embeddings = []
+        for picture in pictures:
+            patches, (rows, columns) = patches_of(picture, self.config, token_budget)
+            mm.load_models_gpu([self.patcher], memory_required=self._memory(patches.shape[1]))
+            patches = patches.to(device=self.patcher.load_device, dtype=self.compute_dtype)
+            hidden = self.network(patches, rows, columns)
+            embeddings.append(hidden.to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype()))
+            progress.update(1)
+        merge = self.config.vision.merge
+        return ImageTokens(
+            embeddings=torch.cat(embeddings),
+            grid=(rows // merge, columns // merge),
+            image_size=(image.shape[1], image.shape[2]),
+            checkpoint=self.name,
+        )
+
+    def connect(self, tokens: ImageTokens) -> torch.Tensor:
+        """Tokens [B, T, D] as FLUX context [B, T, C] (4096 wide in FLUX.1)."""
+        width = tokens.embeddings.shape[-1]
+        if width != self.config.width:
+            raise InputError(
+                f"The tokens come from checkpoint {tokens.checkpoint!r} and are {width} wide, the connector of "
+                f"{self.name!r} takes {self.config.width}; use one Qwen2VL loader for both."
+            )
+        return self.network.connector(tokens.embeddings.float())
+
+    def project_text(self, text: torch.Tensor) -> torch.Tensor:
+        """T5 embeddings [B, L, 4096] as tokens in FLUX's hidden space [B, L, 3072]."""
+        expected = self.network.t5_embedder.in_features
+        if text.shape[-1] != expected:
+            raise InputError(
+                f"The text encoder gives {text.shape[-1]} values a token, checkpoint {self.name!r} takes {expected}; "
+                "connect the T5-XXL that belongs to it."
+            )
+        return self.network.t5_embedder(text.float())
+
+    def _memory(self, patches: int) -> int:
+        """Bytes of activations for one picture: the widest MLP of each tower, attention inputs, the causal mask."""
+        vision, tokens = self.config.vision, patches // self.config.vision.merge**2 + len(self.config.prefix_ids)
+        values = patches * (2 * vision.mlp_width + 6 * vision.width)
+        values += tokens * (3 * self.config.mlp_width + 8 * self.config.width) + tokens**2
+        return values * 4
+
+
+def load_qwen2vl(folder: Path, weight_dtype: str = "default") -> Qwen2VL:
+    """The encoder of a checkpoint folder (its `qwen2-vl` subfolder), weights stored as `weight_dtype` says.
+
+    Raises CheckpointError for missing, unexpected or misshapen weights before any of them is read.
+    """
+    place = folder / "qwen2-vl"
+    config = read_config(place)
+    connector = read_linear(place / "connector.pt", inputs=config.width)
+    t5_embedder = read_linear(place / "t5_embedder.pt")
+    files = open_encoder(place)
+    widths = tuple(reversed(t5_embedder["weight"].shape))
+
+    def network(operations) -> Qwen2VLNetwork:
+        return Qwen2VLNetwork(
+            config, connector["weight"].shape[0], widths, operations, device="meta", dtype=torch.bfloat16
+        )
+
+    expected = _encoder_shapes(network(torch.nn), config)
+    check_layout(files, expected, f"{place.name}/config.json", ignored=UNUSED)
+    state = {name: _stored(name, _read(files, name, config), STORAGE[weight_dtype]) for name in expected}
+    for projection, linear in zip(PROJECTIONS, (connector, t5_embedder), strict=True):
+        state.update({f"{projection}.{name}": value for name, value in linear.items()})
+    model = network(comfy.ops.manual_cast)
+    model.load_state_dict(state, assign=True)
+    compute = torch.bfloat16 if mm.should_use_bf16(mm.text_encoder_device()) else torch.float32
+    logging.info("Qwen2VL %s: weights %s, computing in %s", folder.name, STORAGE[weight_dtype], compute)
+    return Qwen2VL(folder.name, config, model, compute)
+
+
+def _encoder_shapes(network: Qwen2VLNetwork, config: Qwen2VLConfig) -> dict[str, tuple[int, ...]]:
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith(PROJECTIONS)}
+    return {**shapes, EMBEDDINGS: (config.vocabulary, config.width)}
+
+
+def _read(files: WeightFiles, name: str, config: Qwen2VLConfig) -> torch.Tensor:
+    return files.read(name, rows=list(config.prefix_ids) if name == EMBEDDINGS else None)
+
+
+def _stored(name: str, value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    matrix_of_a_block = value.ndim == 2 and name != EMBEDDINGS
+    return value.to(dtype if matrix_of_a_block else torch.bfloat16)

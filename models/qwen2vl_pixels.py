@@ -1,0 +1,44 @@
+"""Pictures as Qwen2-VL reads them (transformers' Qwen2VLImageProcessor, bit for bit)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import repeat
+from PIL import Image
+
+from ..checkpoints.qwen2vl import Qwen2VLConfig
+from ..errors import InputError
+from ..sizes import encoder_size
+
+DEFAULT_BUDGET = 512
+
+
+def check_picture(image: torch.Tensor) -> torch.Tensor:
+    """An IMAGE [B, H, W, C] as RGB; raises InputError for what is not a picture of finite numbers."""
+    if image.ndim != 4 or 0 in image.shape:
+        raise InputError(f"The image has the shape {list(image.shape)}, not batch, height, width, channels; load a picture.")
+    if not torch.isfinite(image).all():
+        raise InputError("The image holds values that are not numbers (NaN or infinity); check the node it comes from.")
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
+
+
+def patches_of(picture: torch.Tensor, config: Qwen2VLConfig, token_budget: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """One RGB picture [H, W, 3] in 0..1 as patches [1, rows * columns, 3 * temporal * patch * patch] and (rows, columns).
+
+    token_budget 0 takes the checkpoint's own picture area, or 512 tokens where it has none. Resized by PIL's bicubic
+    filter on 8-bit values: every tensor resize costs 1e-2 or more in the hidden states.
+    """
+    vision, factor = config.vision, config.factor
+    pixels = token_budget * factor**2 or config.image_pixels or DEFAULT_BUDGET * factor**2
+    height, width = encoder_size(picture.shape[0], picture.shape[1], factor, pixels)
+    bytes_ = (picture.cpu().float().numpy() * 255.0).round().clip(0, 255).astype(np.uint8)
+    resized = Image.fromarray(bytes_).resize((width, height), Image.Resampling.BICUBIC)
+    values = torch.from_numpy(np.asarray(resized, dtype=np.float64) * (1 / 255)).float()
+    values = (values - torch.tensor(config.image_mean)) / torch.tensor(config.image_std)
+    patches = repeat(
+        values,
+        "(r mr ph) (c mc pw) rgb -> 1 (r c mr mc) (rgb t ph pw)",
+        mr=vision.merge, mc=vision.merge, ph=vision.patch, pw=vision.patch, t=vision.temporal_patch,
+    )  # fmt: skip
+    return patches, (height // vision.patch, width // vision.patch)

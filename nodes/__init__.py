@@ -1,0 +1,41 @@
+"""The pack's nodes: each reads its inputs, calls one thing and returns its outputs."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from ..checkpoints import folders
+from .connector import Qwen2VLConnector
+from .griddot import GridDotFocus
+from .loaders import (
+    Qwen2VLFluxModelLoader,
+    Qwen2VLFluxPatchModel,
+    Qwen2VLFluxTextLoader,
+    Qwen2VLFluxVAELoader,
+    Qwen2VLLoader,
+)
+from .qwen2vl_encode import Qwen2VLEncode
+from .sampling import Qwen2VLFluxSigmas, Qwen2VLFluxSize
+
+
+class Qwen2VLFluxExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        folders.register()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            Qwen2VLLoader,
+            Qwen2VLFluxModelLoader,
+            Qwen2VLFluxTextLoader,
+            Qwen2VLFluxVAELoader,
+            Qwen2VLFluxPatchModel,
+            Qwen2VLEncode,
+            GridDotFocus,
+            Qwen2VLConnector,
+            Qwen2VLFluxSize,
+            Qwen2VLFluxSigmas,
+        ]
+
+
+async def comfy_entrypoint() -> Qwen2VLFluxExtension:
+    return Qwen2VLFluxExtension()

@@ -1,0 +1,75 @@
+"""Tokens become conditioning for FLUX."""
+
+from __future__ import annotations
+
+import comfy.sd
+from comfy_api.latest import io
+
+from ..errors import InputError
+from ..models.prompts import encode_prompt
+from ..models.qwen2vl import Qwen2VL
+from ..patches import hidden_tokens
+from ..tokens import ImageTokens
+from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
+
+
+class Qwen2VLConnector(io.ComfyNode):
+    """Joins Qwen2VL.connect, the text encoders and hidden_tokens.attach into one CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLConnector",
+            display_name="Qwen2VL Connector",
+            category=CATEGORY,
+            description="Turns the tokens of the reference picture, and a text prompt if there is one, into "
+            "conditioning for FLUX.",
+            search_aliases=["image conditioning", "image prompt", "prompt_embeds"],
+            inputs=[
+                Qwen2VLModel.Input("qwen2vl", tooltip="The encoder that made the tokens."),
+                Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode or GridDot Focus."),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Text encoders: CLIP-L gives the pooled vector that the published model always gets, T5 "
+                    "reads the prompt. Without it the pooled vector is zero, which moves a real FLUX off its pictures.",
+                ),
+                io.String.Input(
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="Text that joins the picture, 256 T5 tokens at most; needs T5. Empty: the picture alone.",
+                ),
+                Qwen2VLTokens.Input(
+                    "control_tokens",
+                    optional=True,
+                    tooltip="Tokens of another picture for the ControlNet alone; both are cut to the shorter length.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(tooltip="Positive conditioning for FLUX Guidance and any native sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        qwen2vl: Qwen2VL,
+        tokens: ImageTokens,
+        prompt: str = "",
+        clip: comfy.sd.CLIP | None = None,
+        control_tokens: ImageTokens | None = None,
+    ) -> io.NodeOutput:
+        if prompt.strip() and clip is None:
+            raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")
+        context, options = qwen2vl.connect(tokens), {}
+        if control_tokens is not None:
+            control = qwen2vl.connect(control_tokens)
+            length = min(context.shape[1], control.shape[1])
+            context, options["cross_attn_controlnet"] = context[:, :length], control[:, :length]
+        text = None
+        if clip is not None:
+            text, options["pooled_output"] = encode_prompt(clip, prompt)
+        conditioning = [[context, options]]
+        if text is not None:
+            conditioning = hidden_tokens.attach(conditioning, qwen2vl.project_text(text))
+        return io.NodeOutput(conditioning)

@@ -1,0 +1,77 @@
+"""Focus on parts of the reference picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from .. import focus
+from ..errors import InputError
+from ..tokens import ImageTokens
+from .types import CATEGORY, Qwen2VLTokens
+
+
+class GridDotFocus(io.ComfyNode):
+    """Door to the arithmetic of focus.py."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GridDotFocus",
+            display_name="GridDot Focus",
+            category=CATEGORY,
+            description="Weighs the tokens of the reference picture: circles keep or suppress what lies under them.",
+            search_aliases=["attention mask", "region", "grid dot", "focus point"],
+            inputs=[
+                Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode."),
+                io.String.Input(
+                    "dots",
+                    default="",
+                    multiline=True,
+                    placeholder=focus.EXAMPLE,
+                    dynamic_prompts=False,
+                    tooltip="JSON list of dots. x, y: centre, 0..1 from the top left; r: radius as a share of the shorter "
+                    "side; w: 1 keeps, -1 suppresses. Several keep the larger weight. Empty: the whole picture.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Mask of any size, stretched over the picture; its average over each token multiplies the dots.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=["scale", "drop"],
+                    tooltip="scale multiplies each token by its weight, as published; drop takes tokens of weight 0 out "
+                    "of the context altogether, which is stricter and faster.",
+                ),
+            ],
+            outputs=[
+                Qwen2VLTokens.Output("tokens", display_name="tokens", tooltip="Weighed tokens for Qwen2VL Connector."),
+                io.Mask.Output("focus_map", tooltip="Weights as applied, at the size of the reference picture."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, dots: str) -> bool | str:
+        try:
+            focus.parse_dots(dots)
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, tokens: ImageTokens, dots: str, mode: str, mask: torch.Tensor | None = None) -> io.NodeOutput:
+        if not tokens.is_whole:
+            raise InputError("These tokens were already thinned by mode drop; focus once, or use mode scale before.")
+        rows, columns = tokens.grid
+        weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None]
+        if mask is not None:
+            weights = weights * focus.grid_mask(mask, rows, columns, pictures=tokens.embeddings.shape[0])
+        flat = weights.flatten(1).to(tokens.embeddings)
+        embeddings = tokens.embeddings * flat[..., None]
+        if mode == "drop":
+            embeddings = embeddings[:, focus.indices_kept(flat)]
+        picture = focus.at_image_size(weights, *tokens.image_size)
+        return io.NodeOutput(replace(tokens, embeddings=embeddings), picture)

@@ -1,0 +1,151 @@
+"""Loaders, one for each component of a checkpoint, so that a graph loads only what it uses."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..checkpoints import flux, text
+from ..checkpoints.folders import checkpoint_folder, list_checkpoints
+from ..models import qwen2vl
+from ..patches.hidden_tokens import patch_model
+from .types import CATEGORY, Qwen2VLModel
+
+LOADERS = f"{CATEGORY}/loaders"
+
+
+def _checkpoint_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "checkpoint",
+        options=list_checkpoints(),
+        tooltip="Checkpoint folder in models/qwen2vl_flux, as published (subfolders qwen2-vl and flux). "
+        "`demo` comes with the pack: tiny, knows only painted shapes, needs no download.",
+    )
+
+
+class Qwen2VLLoader(io.ComfyNode):
+    """Door to models.qwen2vl.load_qwen2vl."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLLoader",
+            display_name="Load Qwen2VL Encoder",
+            category=LOADERS,
+            description="Loads the image encoder of a Qwen2VL-Flux checkpoint with its connector to FLUX.",
+            search_aliases=["qwen2-vl", "qwen2vl-flux", "image variation", "vision encoder"],
+            inputs=[
+                _checkpoint_input(),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(qwen2vl.STORAGE),
+                    tooltip="How weights are kept in memory: default is bfloat16 (15.5 GB at full size); "
+                    "fp8 halves that and changes pictures slightly.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[Qwen2VLModel.Output("qwen2vl", tooltip="Encoder for Qwen2VL Encode and Qwen2VL Connector.")],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(qwen2vl.load_qwen2vl(checkpoint_folder(checkpoint), weight_dtype))
+
+
+class Qwen2VLFluxModelLoader(io.ComfyNode):
+    """Door to checkpoints.flux.load_transformer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLFluxModelLoader",
+            display_name="Load Qwen2VL-Flux Model",
+            category=LOADERS,
+            description="Loads the FLUX transformer of a Qwen2VL-Flux checkpoint, shards and all, as a native MODEL.",
+            search_aliases=["flux loader", "sharded transformer", "diffusers loader"],
+            inputs=[
+                _checkpoint_input(),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(flux.STORAGE),
+                    tooltip="How weights are kept in memory, as in Load Diffusion Model: default keeps them as stored; "
+                    "fp8_e4m3fn is the published turbo and halves the memory.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="FLUX for any native sampler, already patched for text prompts.")],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(patch_model(flux.load_transformer(checkpoint_folder(checkpoint), weight_dtype)))
+
+
+class Qwen2VLFluxTextLoader(io.ComfyNode):
+    """Door to checkpoints.text.load_text_encoders."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLFluxTextLoader",
+            display_name="Load Qwen2VL-Flux Text Encoders",
+            category=LOADERS,
+            description="Loads the text encoders of a Qwen2VL-Flux checkpoint as a native CLIP: CLIP-L, and T5 when "
+            "asked for.",
+            search_aliases=["clip-l", "t5-xxl", "text encoder"],
+            inputs=[
+                _checkpoint_input(),
+                io.Boolean.Input(
+                    "t5",
+                    default=False,
+                    label_on="CLIP-L and T5",
+                    label_off="CLIP-L only",
+                    tooltip="T5-XXL (9.5 GB) is needed for a text prompt only; variations of a picture do without it.",
+                ),
+            ],
+            outputs=[io.Clip.Output(tooltip="Text encoders for Qwen2VL Connector.")],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, t5: bool) -> io.NodeOutput:
+        return io.NodeOutput(text.load_text_encoders(checkpoint_folder(checkpoint), t5))
+
+
+class Qwen2VLFluxVAELoader(io.ComfyNode):
+    """Door to checkpoints.flux.load_vae."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLFluxVAELoader",
+            display_name="Load Qwen2VL-Flux VAE",
+            category=LOADERS,
+            description="Loads the autoencoder of a Qwen2VL-Flux checkpoint as a native VAE.",
+            search_aliases=["flux vae", "ae", "autoencoder"],
+            inputs=[_checkpoint_input()],
+            outputs=[io.Vae.Output(tooltip="Autoencoder for VAE Decode and VAE Encode.")],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str) -> io.NodeOutput:
+        return io.NodeOutput(flux.load_vae(checkpoint_folder(checkpoint)))
+
+
+class Qwen2VLFluxPatchModel(io.ComfyNode):
+    """Door to patches.hidden_tokens.patch_model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLFluxPatchModel",
+            display_name="Qwen2VL-Flux Patch Model",
+            category=LOADERS,
+            description="Prepares a FLUX.1 loaded by a native loader for the text prompts of Qwen2VL Connector. "
+            "Changes no weight; models from Load Qwen2VL-Flux Model need no patch.",
+            search_aliases=["single file flux", "unet loader"],
+            inputs=[io.Model.Input("model", tooltip="A FLUX.1-dev with Qwen2VL-Flux weights, from any loader.")],
+            outputs=[io.Model.Output(tooltip="The same model, ready for conditioning with a text prompt.")],
+        )
+
+    @classmethod
+    def execute(cls, model) -> io.NodeOutput:
+        return io.NodeOutput(patch_model(model))

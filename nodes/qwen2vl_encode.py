@@ -1,0 +1,41 @@
+"""A picture becomes tokens."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..models.qwen2vl import Qwen2VL
+from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
+
+
+class Qwen2VLEncode(io.ComfyNode):
+    """Door to Qwen2VL.encode."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLEncode",
+            display_name="Qwen2VL Encode",
+            category=CATEGORY,
+            description="Reads a reference picture of any size into the tokens that will guide FLUX.",
+            search_aliases=["image encode", "image variation", "reference image", "image prompt"],
+            inputs=[
+                Qwen2VLModel.Input("qwen2vl", tooltip="Encoder from Load Qwen2VL Encoder."),
+                io.Image.Input("image", tooltip="Reference picture or a batch of one size; give the original, unscaled."),
+                io.Int.Input(
+                    "token_budget",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    tooltip="About how many tokens the picture becomes. 0 is the checkpoint's own number (512 as "
+                    "published); the published setting with a text prompt is 256.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[Qwen2VLTokens.Output("tokens", tooltip="Tokens for GridDot Focus or Qwen2VL Connector.")],
+        )
+
+    @classmethod
+    def execute(cls, qwen2vl: Qwen2VL, image: torch.Tensor, token_budget: int) -> io.NodeOutput:
+        return io.NodeOutput(qwen2vl.encode(image, token_budget))

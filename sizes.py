@@ -1,0 +1,51 @@
+"""Picture sizes: what the encoder reads and what FLUX makes."""
+
+from __future__ import annotations
+
+import math
+
+from .errors import InputError
+
+PUBLISHED_SIZES = {
+    "1:1": (1024, 1024),
+    "16:9": (1344, 768),
+    "9:16": (768, 1344),
+    "2.4:1": (1536, 640),
+    "3:4": (896, 1152),
+    "4:3": (1152, 896),
+}
+"""(width, height) in pixels of each aspect ratio that Qwen2VL-Flux publishes."""
+
+PUBLISHED_SIDE = 1024
+STEP = 16
+MAX_ASPECT = 200
+
+
+def output_size(aspect_ratio: str, side: int = PUBLISHED_SIDE) -> tuple[int, int]:
+    """(width, height) for an aspect ratio, scaled so that 1:1 is side x side, in multiples of 16 pixels."""
+    return tuple(
+        max(STEP, round(edge * side / PUBLISHED_SIDE / STEP) * STEP) for edge in PUBLISHED_SIZES[aspect_ratio]
+    )
+
+
+def encoder_size(height: int, width: int, factor: int, pixels: int) -> tuple[int, int]:
+    """(height, width) at which Qwen2-VL reads a picture: multiples of `factor`, area near `pixels`, aspect kept.
+
+    Qwen2-VL's smart_resize with min_pixels = max_pixels. Raises InputError beyond an aspect ratio of 200:1.
+    """
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise InputError(
+            f"The picture is {width}×{height} pixels, and Qwen2-VL reads nothing longer than {MAX_ASPECT}:1; "
+            "crop it or pad it first."
+        )
+    rows, columns = round(height / factor) * factor, round(width / factor) * factor
+    if rows * columns > pixels:
+        scale = math.sqrt(height * width / pixels)
+        return (
+            max(factor, math.floor(height / scale / factor) * factor),
+            max(factor, math.floor(width / scale / factor) * factor),
+        )
+    if rows * columns < pixels:
+        scale = math.sqrt(pixels / (height * width))
+        return math.ceil(height * scale / factor) * factor, math.ceil(width * scale / factor) * factor
+    return rows, columns
