@@ -1,0 +1,240 @@
+"""Talk to a running ComfyUI: upload, queue a prompt in API form, follow it to its end, fetch what it made.
+
+The methods are synchronous and may be called from any thread (also from one that runs an event loop of its own);
+inside, one background loop carries aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+Event = dict[str, Any]  # {"type": "progress", "data": {...}} as the server sent it
+
+ANSWER_TIMEOUT = 60.0
+QUIET = 5.0  # seconds without a message after which the server is asked whether the prompt is still there
+
+
+class ComfyError(Exception):
+    """Base of what can go wrong between us and the server; the text is one sentence."""
+
+
+class ServerUnreachable(ComfyError):
+    """No server answers, or the connection broke before the prompt's end."""
+
+
+class PromptRejected(ComfyError):
+    """The server refuses the prompt; `node_errors` is its own account by node id."""
+
+    def __init__(self, message: str, node_errors: Mapping[str, Any]):
+        super().__init__(message)
+        self.node_errors = node_errors
+
+
+class NodeFailed(ComfyError):
+    """A node raised while the prompt ran; `message` is what it said, `traceback` the server's."""
+
+    def __init__(self, data: Mapping[str, Any]):
+        self.node_id: str = data["node_id"]
+        self.node_type: str = data["node_type"]
+        self.exception_type: str = data["exception_type"]
+        self.message: str = data["exception_message"].strip()
+        self.traceback: str = "".join(data["traceback"])
+        super().__init__(f"{self.node_type} (node '{self.node_id}') failed: {self.message}")
+
+
+class RunInterrupted(ComfyError):
+    """Somebody interrupted the prompt or took it out of the queue."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A prompt that ended well.
+
+    `outputs`: by node id what its node shows, such as {"images": [{"filename", "subfolder", "type"}]}.
+    `events`: every websocket message of this prompt in order. `cached` and `executed`: node ids.
+    """
+
+    prompt_id: str
+    outputs: dict[str, dict[str, Any]]
+    events: list[Event]
+    cached: list[str]
+    executed: list[str]
+
+
+class ComfyClient:
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+
+    def object_info(self) -> dict[str, Any]:
+        """Every node the server knows, with its inputs and outputs."""
+        return _wait(self._json("GET", "/object_info"))
+
+    def upload_image(self, path: str | Path) -> str:
+        """Put a picture into the server's input folder; returns the name a LoadImage node takes."""
+        return _wait(self._upload(Path(path)))
+
+    def run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None = None) -> Run:
+        """Queue a prompt and wait for its end. `on_event` sees each message as it arrives.
+
+        Raises PromptRejected, NodeFailed, RunInterrupted or ServerUnreachable.
+        """
+        return _wait(self._run(prompt, on_event or (lambda event: None)))
+
+    def fetch(self, image: Mapping[str, str]) -> bytes:
+        """The bytes of a file as an output names it: {"filename", "subfolder", "type"}."""
+        wanted = {key: image[key] for key in ("filename", "subfolder", "type")}
+        return _wait(self._request("GET", "/view", params=wanted))
+
+    def interrupt(self) -> None:
+        """Stop the prompt that is running now."""
+        _wait(self._request("POST", "/interrupt", json={}))
+
+    # -- inside the loop
+
+    async def _request(self, method: str, path: str, **options: Any) -> bytes:
+        async with self._connection() as session, session.request(method, self.url + path, **options) as response:
+            if response.status >= 400:
+                raise ComfyError(f"{method} {path} on {self.url} answered {response.status} {response.reason}")
+            return await response.read()
+
+    async def _json(self, method: str, path: str, **options: Any) -> Any:
+        return json.loads(await self._request(method, path, **options))
+
+    async def _upload(self, path: Path) -> str:
+        form = aiohttp.FormData()
+        form.add_field("image", path.read_bytes(), filename=path.name)
+        answer = await self._json("POST", "/upload/image", data=form)
+        return f"{answer['subfolder']}/{answer['name']}".lstrip("/")
+
+    async def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None]) -> Run:
+        client_id = uuid.uuid4().hex
+        address = f"{self.url}/ws?clientId={client_id}"
+        async with self._connection() as session:
+            # the heartbeat ends the wait for a server that is gone without closing the connection
+            async with session.ws_connect(address, heartbeat=ANSWER_TIMEOUT, max_msg_size=0) as socket:
+                prompt_id = await self._submit(session, prompt, client_id)
+                events = await self._follow(socket, prompt_id, on_event)
+        entry = await self._history(prompt_id)
+        return _outcome(prompt_id, events, entry)
+
+    def _connection(self) -> _Connection:
+        return _Connection(self.url)
+
+    async def _submit(self, session: aiohttp.ClientSession, prompt: Mapping[str, Any], client_id: str) -> str:
+        async with session.post(f"{self.url}/prompt", json={"prompt": prompt, "client_id": client_id}) as response:
+            if response.status not in (200, 400):
+                raise ComfyError(f"{self.url} answered {response.status} {response.reason} to a prompt")
+            answer = await response.json()
+        node_errors = answer["node_errors"]
+        if response.status == 200 and node_errors:  # the server would run the rest of the graph without these
+            await self._request("POST", "/queue", json={"delete": [answer["prompt_id"]]})
+            await self._request("POST", "/interrupt", json={"prompt_id": answer["prompt_id"]})
+        if node_errors or "error" in answer:
+            raise PromptRejected(_rejection(answer.get("error"), node_errors), node_errors)
+        return answer["prompt_id"]
+
+    async def _follow(
+        self, socket: aiohttp.ClientWebSocketResponse, prompt_id: str, on_event: Callable[[Event], None]
+    ) -> list[Event]:
+        """Messages of this prompt until it has ended, the connection breaks or the server no longer knows it."""
+        events: list[Event] = []
+        while True:
+            try:
+                message = await socket.receive(QUIET)
+            except asyncio.TimeoutError:
+                if await self._is_queued(prompt_id):
+                    continue
+                return events
+            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+                return events
+            if message.type != aiohttp.WSMsgType.TEXT:  # previews
+                continue
+            event = json.loads(message.data)
+            if not isinstance(event["data"], dict) or event["data"].get("prompt_id") != prompt_id:
+                continue
+            events.append(event)
+            on_event(event)
+            if event["type"] == "executing" and event["data"]["node"] is None:  # sent once the history is written
+                return events
+
+    async def _is_queued(self, prompt_id: str) -> bool:
+        queue = await self._json("GET", "/queue")
+        return any(item[1] == prompt_id for item in [*queue["queue_running"], *queue["queue_pending"]])
+
+    async def _history(self, prompt_id: str) -> dict[str, Any] | None:
+        """How the prompt ended, None when the server does not know of an end."""
+        try:
+            entry = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
+            queued = entry is None and await self._is_queued(prompt_id)
+        except ServerUnreachable as error:
+            raise ServerUnreachable(f"{self.url} stopped answering while it ran the prompt") from error
+        if queued:
+            raise ServerUnreachable(f"The connection to {self.url} broke while it ran the prompt")
+        return entry
+
+
+class _Connection:
+    """An aiohttp session whose connection errors come out as ServerUnreachable."""
+
+    def __init__(self, url: str):
+        self._url = url
+
+    async def __aenter__(self) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=ANSWER_TIMEOUT)
+        self._session = aiohttp.ClientSession(timeout=timeout)
+        return self._session
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        await self._session.close()
+        if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError, OSError)):
+            raise ServerUnreachable(f"No ComfyUI answers on {self._url}") from error
+
+
+def _outcome(prompt_id: str, events: list[Event], entry: dict[str, Any] | None) -> Run:
+    if entry is None:
+        raise RunInterrupted("The prompt was taken out of the server's queue before it ran")
+    # an ExecutionBlocker's message is only in the events, everything after a broken connection only in the history
+    told = [(event["type"], event["data"]) for event in events] + [tuple(item) for item in entry["status"]["messages"]]
+    for kind, data in told:
+        if kind == "execution_error":
+            raise NodeFailed(data)
+        if kind == "execution_interrupted":
+            raise RunInterrupted(f"The prompt was interrupted at {data['node_type']} (node '{data['node_id']}')")
+    cached = next((data["nodes"] for kind, data in told if kind == "execution_cached"), [])
+    running = [event["data"]["node"] for event in events if event["type"] == "executing" and event["data"]["node"]]
+    return Run(prompt_id, entry["outputs"], events, list(cached), list(dict.fromkeys(running)))
+
+
+def _rejection(error: Mapping[str, Any] | str | None, node_errors: Mapping[str, Any]) -> str:
+    """One sentence that names each node and input the server complains about."""
+    complaints = []
+    for node_id, node in node_errors.items():
+        for reason in node["errors"]:
+            name = reason["extra_info"].get("input_name")
+            where = f"node '{node_id}' ({node['class_type']})" + (f", input '{name}'" if name else "")
+            details = "" if reason["details"] in ("", name) else f" ({reason['details']})"
+            complaints.append(f"{where}: {reason['message']}{details}")
+    if not complaints and isinstance(error, Mapping):
+        complaints = [" ".join(part for part in (error["message"], error["details"]) if part)]
+    return "The server rejects the prompt: " + "; ".join(complaints or [str(error)])
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="comfy-client", daemon=True).start()
+    return loop
+
+
+def _wait(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run_coroutine_threadsafe(work, _loop()).result()

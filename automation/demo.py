@@ -1,0 +1,173 @@
+"""The demo: variations of a picture through a real ComfyUI, written with one contact sheet."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import signal
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .client import ComfyClient, ComfyError, Event, PromptRejected
+from .graphs import variation
+from .options import BUNDLED, demo_options
+from .server import ComfyServer, ServerFailed, default_comfyui
+from .sheet import contact_sheet, focus_overlay
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENES = ROOT / "demo"
+LOG = ROOT / ".dev" / "demo.log"
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the server's context
+    options = demo_options(sys.argv[1:])
+    try:
+        make(options)
+    except (ComfyError, ServerFailed) as error:
+        print(f"\ndemo: {error}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
+        sys.exit(2 if isinstance(error, PromptRejected) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def make(options: Namespace) -> None:
+    """Start the server, make the pictures and the sheet, print where they are."""
+    picture_path = options.image or SCENES / "reference.png"
+    reference = _opened(picture_path)
+    for remark in remarks(options):
+        print(remark)
+    checkpoint, environment = options.checkpoint, {}
+    if Path(checkpoint).is_absolute():
+        environment["CHECKPOINT_DIR"] = checkpoint
+        checkpoint = Path(checkpoint).name
+    circle = tuple(float(part) for part in options.focus.split(",")) if options.focus else None
+    dots = json.dumps([dict(zip("xyrw", (*circle, 1), strict=True))]) if circle else ""
+
+    started = time.monotonic()
+    print("Starting ComfyUI ...", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {f"{kind}_dir": Path(scratch, kind) for kind in ("output", "input", "temp", "user")}
+        with ComfyServer(default_comfyui(), env=environment, log=LOG, **folders) as server:
+            print(f"  answers on {server.url} after {time.monotonic() - started:.1f} s", flush=True)
+            client = ComfyClient(server.url)
+            name = client.upload_image(picture_path)
+            pictures: dict[int, bytes] = {}
+            focus = None
+            for number, seed in enumerate(range(options.seed, options.seed + options.count), start=1):
+                prompt = variation(
+                    name,
+                    checkpoint=checkpoint,
+                    prompt=options.prompt or "",
+                    dots=dots,
+                    size=options.size,
+                    steps=options.steps,
+                    seed=seed,
+                )
+                progress = Progress(prompt, f"[{number}/{options.count}] seed {seed}:")
+                run = client.run(prompt, progress)
+                progress.done()
+                pictures[seed] = client.fetch(run.outputs["save"]["images"][0])
+                if circle and focus is None:
+                    focus = _decoded(client.fetch(run.outputs["focus_save"]["images"][0]))
+
+    left = [(f"reference: {picture_path.name}", reference)]
+    if circle and focus:
+        left.append((f"focus {options.focus}", focus_overlay(reference, focus, circle)))
+    variations = [(f"seed {seed}", _decoded(data)) for seed, data in pictures.items()]
+    title = f"Variations: {options.prompt}" if options.prompt else "Variations"
+    width, height = variations[0][1].size
+    subtitle = f"Qwen2VL-Flux, checkpoint {checkpoint}, {width} x {height}, {options.steps} steps"
+    sheet = contact_sheet(title, subtitle, left, variations)
+
+    prefix = _free_prefix(options.output)
+    print("Wrote")
+    for seed, data in pictures.items():
+        path = prefix.with_name(f"{prefix.name}_seed{seed}.png")
+        path.write_bytes(data)
+        print(f"  {path}")
+    path = prefix.with_name(f"{prefix.name}_sheet.png")
+    sheet.save(path)
+    print(f"  {path}\nin {time.monotonic() - started:.0f} s.")
+
+
+def remarks(options: Namespace) -> list[str]:
+    """What the bundled small model cannot do of what it is asked."""
+    if options.checkpoint != BUNDLED:
+        return []
+    said = []
+    if options.image and SCENES not in options.image.resolve().parents:
+        said.append(
+            "The bundled small model knows only its painted scenes (demo/): a photograph is outside what it knows and "
+            "becomes coloured shapes. Give --checkpoint the real weights for photographs."
+        )
+    if options.prompt:
+        said.append("The bundled small model has not learned words: the prompt runs through it but does not steer it.")
+    return said
+
+
+class Progress:
+    """Shows a prompt's messages: one updating line on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, prompt: Mapping[str, Any], label: str):
+        self._prompt = prompt
+        self._label = label
+        self._live = sys.stdout.isatty()
+        self._started = time.monotonic()
+        self._nodes = 0
+
+    def __call__(self, event: Event) -> None:
+        data = event["data"]
+        if event["type"] == "executing" and data["node"]:
+            self._nodes += 1
+            self._show(self._name(data["node"]))
+        elif event["type"] == "progress" and data["node"]:
+            value, total = data["value"], data["max"]
+            if self._live or value == total or value % max(1, total // 4) == 0:
+                self._show(f"{self._name(data['node'])} {value}/{total}")
+
+    def done(self) -> None:
+        self._show(f"{self._nodes} nodes run in {time.monotonic() - self._started:.1f} s")
+        if self._live:
+            print()
+
+    def _name(self, node: str) -> str:
+        return self._prompt[node]["class_type"] if node in self._prompt else node
+
+    def _show(self, text: str) -> None:
+        if self._live:
+            print(f"\r\x1b[2K{self._label} {text}", end="", flush=True)
+        else:
+            print(f"{self._label} {text}", flush=True)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        print(f"demo: {path} is not a picture that can be read ({error})", file=sys.stderr)
+        sys.exit(2)
+
+
+def _decoded(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def _free_prefix(folder: Path) -> Path:
+    """folder/variation_001, or the first number of which no file is there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (f"variation_{number:03d}" for number in itertools.count(1))
+    return folder / next(name for name in names if not any(folder.glob(f"{name}_*")))
+
+
+if __name__ == "__main__":
+    main()

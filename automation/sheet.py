@@ -1,0 +1,79 @@
+"""The contact sheet: the reference, the focus map drawn over it, and the variations, each with its label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+CELL = 288
+MARGIN, GAP, LABEL = 28, 14, 26
+PAPER, INK, FAINT, ACCENT = "#faf9f7", "#26241f", "#8a857c", "#ff7a1a"
+
+Labelled = tuple[str, Image.Image]
+
+
+def contact_sheet(title: str, subtitle: str, left: Sequence[Labelled], variations: Sequence[Labelled]) -> Image.Image:
+    """Lay out `left` (reference, focus map) as a column of its own beside a grid of `variations`.
+
+    Pictures of any size are fitted into square cells, small ones enlarged.
+    """
+    rows = max(len(left), round(math.sqrt(len(variations) / 1.6)))
+    columns = math.ceil(len(variations) / rows)
+    header = 64
+    step = CELL + GAP
+    width = 2 * MARGIN + CELL + GAP + columns * step
+    height = header + rows * (CELL + LABEL + GAP) + MARGIN
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    available = width - 2 * MARGIN
+    draw.text((MARGIN, 18), _shortened(title, _font(20), available), INK, _font(20))
+    draw.text((MARGIN, 44), _shortened(subtitle, _font(13), available), FAINT, _font(13))
+    for row, (label, picture) in enumerate(left):
+        _place(sheet, label, picture, MARGIN, header + GAP + row * (CELL + LABEL + GAP))
+    for index, (label, picture) in enumerate(variations):
+        row, column = divmod(index, columns)
+        x = MARGIN + (column + 1) * step + GAP
+        _place(sheet, label, picture, x, header + GAP + row * (CELL + LABEL + GAP))
+    return sheet
+
+
+def focus_overlay(reference: Image.Image, focus: Image.Image, circle: tuple[float, float, float]) -> Image.Image:
+    """The reference with what the focus map (bright: kept) leaves out dimmed, cell by cell as the tokens see it, and
+    the circle (x, y, radius relative to width, height and the shorter side) drawn on top."""
+    picture = _fitted(reference.convert("RGB"))
+    kept = focus.convert("L").resize(picture.size, Image.Resampling.NEAREST)
+    dimmed = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, PAPER), 0.72)
+    picture = Image.composite(picture, dimmed, kept)
+    scale = 4  # drawn large and reduced: ImageDraw does not smooth its edges
+    ring = Image.new("L", (picture.width * scale, picture.height * scale))
+    x, y, radius = circle
+    x, y, radius = x * ring.width, y * ring.height, radius * min(ring.size)
+    ImageDraw.Draw(ring).ellipse((x - radius, y - radius, x + radius, y + radius), outline=255, width=3 * scale)
+    picture.paste(ACCENT, mask=ring.resize(picture.size, Image.Resampling.LANCZOS))
+    return picture
+
+
+def _place(sheet: Image.Image, label: str, picture: Image.Image, x: int, y: int) -> None:
+    picture = _fitted(picture.convert("RGB"))
+    sheet.paste(picture, (x + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2))
+    ImageDraw.Draw(sheet).text((x, y + CELL + 6), _shortened(label, _font(14), CELL), INK, _font(14))
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    scale = CELL / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."

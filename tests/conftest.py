@@ -1,0 +1,72 @@
+"""The pack as the module `qwen2vl_flux_pack` beside a real ComfyUI, in this process and as a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+COMFYUI = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI").resolve()
+
+
+def _import_pack() -> None:
+    # the pack's own folder nodes/ would shadow ComfyUI's nodes.py
+    sys.path[:] = [str(COMFYUI), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, COMFYUI))]
+    import torch
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available()
+    spec = importlib.util.spec_from_file_location(
+        "qwen2vl_flux_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[spec.name])
+
+
+_import_pack()
+
+from qwen2vl_flux_pack.automation.client import ComfyClient  # noqa: E402
+from qwen2vl_flux_pack.automation.server import ComfyServer  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The folder with the programs `comfy` and `ruff`."""
+    return ROOT / ".dev" / "tools" / ("Scripts" if os.name == "nt" else "bin")
+
+
+@pytest.fixture(scope="session")
+def checkpoint_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty models/qwen2vl_flux folder that the server reads; what a test puts there appears in the combos."""
+    folder = tmp_path_factory.mktemp("models") / "qwen2vl_flux"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path) -> Iterator[ComfyServer]:
+    """A real ComfyUI with the pack, with input, output, temp and user folders of its own."""
+    home = tmp_path_factory.mktemp("comfyui")
+    paths = home / "extra_model_paths.yaml"
+    paths.write_text(json.dumps({"tests": {"qwen2vl_flux": str(checkpoint_root)}}))  # JSON is YAML
+    folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
+    extra = ["--extra-model-paths-config", str(paths)]
+    with ComfyServer(COMFYUI, log=home / "server.log", extra_args=extra, **folders) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ComfyServer) -> ComfyClient:
+    return ComfyClient(server.url)
