@@ -30,8 +30,9 @@ def load_text_encoders(folder: Path, t5: bool, disable_dynamic: bool = False) ->
     Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
     """
     clip_l = folder / "flux" / "text_encoder"
-    options = {"clip_l_model_config": _shape(clip_l, "clip_text_model", CLIP_L_SHAPE)}
-    states = [_state(clip_l, options["clip_l_model_config"], _clip_l_skeleton)]
+    options = {"model_config": _shape(clip_l, "clip_text_model", CLIP_L_SHAPE)}
+    states = [_state(clip_l, options["model_config"], _clip_l_skeleton)]
+    states[0]["text_projection.weight"] = torch.eye(options["model_config"]["hidden_size"])
     if t5:
         t5_xxl = folder / "flux" / "text_encoder_2"
         options["t5xxl_model_config"] = _shape(t5_xxl, "t5", T5_SHAPE)
