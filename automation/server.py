@@ -57,7 +57,8 @@ class ComfyServer:
         self.url = f"http://{HOST}:{self.port}"
         self.log = log
         self.process: subprocess.Popen | None = None
-        self._env = {**os.environ, **(env or {})}
+        # waiting threads that spin make a busy machine with few cores many times slower
+        self._env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(env or {})}
         self._arguments = ["--listen", HOST, "--port", str(self.port), *extra_args]
         directories = {"output": output_dir, "input": input_dir, "temp": temp_dir, "user": user_dir}
         for kind, folder in directories.items():

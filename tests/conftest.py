@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from goldens import write_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 COMFYUI = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI").resolve()
@@ -18,6 +19,7 @@ COMFYUI = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI").reso
 def _import_pack() -> None:
     # the pack's own folder nodes/ would shadow ComfyUI's nodes.py
     sys.path[:] = [str(COMFYUI), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, COMFYUI))]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the server beside us
     import torch
     from comfy.cli_args import args
 
@@ -56,7 +58,7 @@ def checkpoint_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path) -> Iterator[ComfyServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny: Path) -> Iterator[ComfyServer]:
     """A real ComfyUI with the pack, with input, output, temp and user folders of its own."""
     home = tmp_path_factory.mktemp("comfyui")
     paths = home / "extra_model_paths.yaml"
@@ -70,3 +72,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path) -> I
 @pytest.fixture
 def client(server: ComfyServer) -> ComfyClient:
     return ComfyClient(server.url)
+
+
+@pytest.fixture(scope="session")
+def tiny(checkpoint_root: Path) -> Path:
+    """The tiny seeded checkpoint of the goldens, listed by the server as `tiny`."""
+    return write_checkpoint(checkpoint_root / "tiny")
