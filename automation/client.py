@@ -217,16 +217,17 @@ def _outcome(prompt_id: str, events: list[Event], entry: dict[str, Any] | None) 
 
 def _rejection(error: Mapping[str, Any] | str | None, node_errors: Mapping[str, Any]) -> str:
     """One sentence that names each node and input the server complains about."""
-    complaints = []
+    complaints: dict[str, list[str]] = {}
     for node_id, node in node_errors.items():
         for reason in node["errors"]:
             name = reason["extra_info"].get("input_name")
-            where = f"node '{node_id}' ({node['class_type']})" + (f", input '{name}'" if name else "")
             details = "" if reason["details"] in ("", name) else f" ({reason['details']})"
-            complaints.append(f"{where}: {reason['message']}{details}")
-    if not complaints and isinstance(error, Mapping):
-        complaints = [" ".join(part for part in (error["message"], error["details"]) if part)]
-    return "The server rejects the prompt: " + "; ".join(complaints or [str(error)])
+            complaint = (f"input '{name}': " if name else "") + reason["message"] + details
+            complaints.setdefault(complaint, []).append(f"node '{node_id}' ({node['class_type']})")
+    told = [f"{', '.join(nodes)}: {complaint}" for complaint, nodes in complaints.items()]
+    if not told and isinstance(error, Mapping):
+        told = [" ".join(part for part in (error["message"], error["details"]) if part)]
+    return "The server rejects the prompt: " + "; ".join(told or [str(error)])
 
 
 @functools.cache

@@ -110,7 +110,9 @@ def remarks(options: Namespace) -> list[str]:
             "becomes coloured shapes. Give --checkpoint the real weights for photographs."
         )
     if options.prompt:
-        said.append("The bundled small model has not learned words: the prompt runs through it but does not steer it.")
+        said.append(
+            "The bundled small model has not learned words: a prompt disturbs its pictures instead of steering them."
+        )
     return said
 
 
