@@ -113,7 +113,7 @@ def grid_mask(mask: torch.Tensor, rows: int, columns: int, pictures: int) -> tor
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or 0 in mask.shape or mask.shape[0] not in (1, pictures):
         raise InputError(
-            f"The focus mask has the shape {list(mask.shape)} for {pictures} picture(s); give one mask, or one for each."
+            f"The focus mask has the shape {list(mask.shape)} for {pictures} picture(s); give one, or one for each."
         )
     if not torch.isfinite(mask).all():
         raise InputError("The focus mask holds values that are not numbers (NaN or infinity); give a mask of 0 to 1.")

@@ -23,9 +23,7 @@ MAX_ASPECT = 200
 
 def output_size(aspect_ratio: str, side: int = PUBLISHED_SIDE) -> tuple[int, int]:
     """(width, height) for an aspect ratio, scaled so that 1:1 is side x side, in multiples of 16 pixels."""
-    return tuple(
-        max(STEP, round(edge * side / PUBLISHED_SIDE / STEP) * STEP) for edge in PUBLISHED_SIZES[aspect_ratio]
-    )
+    return tuple(max(STEP, round(edge * side / PUBLISHED_SIDE / STEP) * STEP) for edge in PUBLISHED_SIZES[aspect_ratio])
 
 
 def encoder_size(height: int, width: int, factor: int, pixels: int) -> tuple[int, int]:

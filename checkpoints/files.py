@@ -29,8 +29,8 @@ class TensorInfo:
 class WeightFiles:
     """The tensors of one component folder, known from the file headers before any weight is read.
 
-    `infos` maps every tensor's name, after `rename`, to its TensorInfo. Opening raises CheckpointError, naming the file and the
-    remedy, for a missing folder, an incomplete or contradictory shard set, and anything that is not safetensors.
+    `infos` maps every tensor's name, after `rename`, to its TensorInfo. Opening raises CheckpointError, naming the file
+    and the remedy, for a missing folder, an incomplete or contradictory shard set, and what is not safetensors.
     """
 
     def __init__(self, folder: Path, stem: str, rename: Callable[[str], str] = str):
@@ -178,10 +178,14 @@ def _reject_other_formats(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(256).lstrip().lower()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check the file and its permissions.") from None
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); check the file and its permissions."
+        ) from None
     if not start:
         raise CheckpointError(f"{path} is empty; {AGAIN}.")
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise CheckpointError(f"{path} is a web page, not weights; the download needs a login or another link, {AGAIN}.")
+        raise CheckpointError(
+            f"{path} is a web page, not weights; the download needs a login or another link, {AGAIN}."
+        )
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not weights; fetch the real file with git lfs pull.")

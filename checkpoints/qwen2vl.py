@@ -153,7 +153,9 @@ def read_linear(path: Path, inputs: int | None = None) -> dict[str, torch.Tensor
     """`weight` [out, in] and `bias` [out] of one Linear layer stored alone (connector.pt, t5_embedder.pt)."""
     state = {name.removeprefix("linear."): value for name, value in read_pt(path).items()}
     if sorted(state) != ["bias", "weight"] or state["weight"].ndim != 2:
-        raise CheckpointError(f"{path} holds {sorted(state)}, not the weight and bias of one Linear; download it again.")
+        raise CheckpointError(
+            f"{path} holds {sorted(state)}, not the weight and bias of one Linear; download it again."
+        )
     outputs, width = state["weight"].shape
     if tuple(state["bias"].shape) != (outputs,) or (inputs is not None and width != inputs):
         wanted = "" if inputs is None else f" from {inputs} inputs"

@@ -28,7 +28,9 @@ def encode_prompt(clip: comfy.sd.CLIP, prompt: str) -> tuple[torch.Tensor | None
         _, pooled = clip.encode_from_tokens(tokens, return_pooled="unprojected")
         return None, pooled
     if "t5xxl" not in tokens:
-        raise InputError("The prompt needs T5, and only CLIP-L is loaded; switch t5 on in the loader, or clear the prompt.")
+        raise InputError(
+            "The prompt needs T5, and only CLIP-L is loaded; switch t5 on in the loader, or clear the prompt."
+        )
     tokens["t5xxl"] = [_exactly(T5_TOKENS, [pair for part in clip.tokenize(prompt)["t5xxl"] for pair in part])]
     return clip.encode_from_tokens(tokens, return_pooled="unprojected")
 
@@ -36,6 +38,8 @@ def encode_prompt(clip: comfy.sd.CLIP, prompt: str) -> tuple[torch.Tensor | None
 def _exactly(count: int, pairs: list[tuple]) -> list[tuple]:
     """Token and weight pairs, padded or cut to `count`; a cut keeps the end token."""
     if len(pairs) > count:
-        logging.warning("Qwen2VL-Flux reads %d T5 tokens; the rest of the prompt (%d) is cut.", count, len(pairs) - count)
+        logging.warning(
+            "Qwen2VL-Flux reads %d T5 tokens; the rest of the prompt (%d) is cut.", count, len(pairs) - count
+        )
         return [*pairs[: count - 1], pairs[-1]]
     return [*pairs, *[PAD] * (count - len(pairs))]

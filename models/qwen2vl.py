@@ -38,7 +38,7 @@ class Qwen2VL:
         )
 
     def encode(self, image: torch.Tensor, token_budget: int = 0) -> ImageTokens:
-        """Tokens of an IMAGE [B, H, W, C] in 0..1, one picture after the other; token_budget 0 is the checkpoint's own."""
+        """Tokens of an IMAGE [B, H, W, C] in 0..1, picture by picture; token_budget 0 is the checkpoint's own."""
         pictures = check_picture(image)
         progress = comfy.utils.ProgressBar(len(pictures))
         embeddings = []

@@ -189,9 +189,7 @@ class LanguageModel(nn.Module):
         prefix = len(self.config.prefix_ids)
         text = self.embed_tokens(torch.arange(prefix, device=image.device), out_dtype=image.dtype)
         x = torch.cat((text.expand(image.shape[0], -1, -1), image), dim=1)
-        angles = language_angles(
-            prefix, rows, columns, self.config.rope_theta, self.config.rope_sections, image.device
-        )
+        angles = language_angles(prefix, rows, columns, self.config.rope_theta, self.config.rope_sections, image.device)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         count = x.shape[1]
         mask = torch.full((count, count), torch.finfo(x.dtype).min / 4, dtype=x.dtype, device=x.device).triu_(1)

@@ -17,14 +17,16 @@ DEFAULT_BUDGET = 512
 def check_picture(image: torch.Tensor) -> torch.Tensor:
     """An IMAGE [B, H, W, C] as RGB; raises InputError for what is not a picture of finite numbers."""
     if image.ndim != 4 or 0 in image.shape:
-        raise InputError(f"The image has the shape {list(image.shape)}, not batch, height, width, channels; load a picture.")
+        raise InputError(
+            f"The image has the shape {list(image.shape)}, not batch, height, width, channels; load a picture."
+        )
     if not torch.isfinite(image).all():
         raise InputError("The image holds values that are not numbers (NaN or infinity); check the node it comes from.")
     return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
 
 
 def patches_of(picture: torch.Tensor, config: Qwen2VLConfig, token_budget: int) -> tuple[torch.Tensor, tuple[int, int]]:
-    """One RGB picture [H, W, 3] in 0..1 as patches [1, rows * columns, 3 * temporal * patch * patch] and (rows, columns).
+    """One RGB picture [H, W, 3] in 0..1 as patches [1, rows * columns, 3 * temporal * patch^2] and (rows, columns).
 
     token_budget 0 takes the checkpoint's own picture area, or 512 tokens where it has none. Resized by PIL's bicubic
     filter on 8-bit values: every tensor resize costs 1e-2 or more in the hidden states.

@@ -32,19 +32,20 @@ class GridDotFocus(io.ComfyNode):
                     multiline=True,
                     placeholder=focus.EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of dots. x, y: centre, 0..1 from the top left; r: radius as a share of the shorter "
-                    "side; w: 1 keeps, -1 suppresses. Several keep the larger weight. Empty: the whole picture.",
+                    tooltip="JSON list of dots. x, y: centre, 0..1 from the top left; r: radius as a share of the "
+                    "shorter side; w: 1 keeps, -1 suppresses. Several keep the larger weight. Empty: the whole picture.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Mask of any size, stretched over the picture; its average over each token multiplies the dots.",
+                    tooltip="Mask of any size, stretched over the picture; its average over each token multiplies the "
+                    "dots.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=["scale", "drop"],
-                    tooltip="scale multiplies each token by its weight, as published; drop takes tokens of weight 0 out "
-                    "of the context altogether, which is stricter and faster.",
+                    tooltip="scale multiplies each token by its weight, as published; drop takes tokens of weight 0 "
+                    "out of the context altogether, which is stricter and faster.",
                 ),
             ],
             outputs=[

@@ -22,7 +22,9 @@ class Qwen2VLEncode(io.ComfyNode):
             search_aliases=["image encode", "image variation", "reference image", "image prompt"],
             inputs=[
                 Qwen2VLModel.Input("qwen2vl", tooltip="Encoder from Load Qwen2VL Encoder."),
-                io.Image.Input("image", tooltip="Reference picture or a batch of one size; give the original, unscaled."),
+                io.Image.Input(
+                    "image", tooltip="Reference picture or a batch of one size; give the original, unscaled."
+                ),
                 io.Int.Input(
                     "token_budget",
                     default=0,

@@ -41,8 +41,8 @@ class Qwen2VLFluxSize(io.ComfyNode):
                     max=2048,
                     step=16,
                     optional=True,
-                    tooltip="Side of the 1:1 picture in pixels, the other shapes scale along: 1024 as published, 128 for "
-                    "the demo checkpoint.",
+                    tooltip="Side of the 1:1 picture in pixels, the other shapes scale along: 1024 as published, 128 "
+                    "for the demo checkpoint.",
                 ),
             ],
             outputs=[
@@ -82,7 +82,9 @@ class Qwen2VLFluxSigmas(io.ComfyNode):
                     tooltip="1 starts from pure noise; below, only the last share of the steps runs and more of the "
                     "latent's picture stays. The published default for image to image is 0.8.",
                 ),
-                io.Latent.Input("latent", tooltip="The latent that will be sampled; its size sets the schedule's shift."),
+                io.Latent.Input(
+                    "latent", tooltip="The latent that will be sampled; its size sets the schedule's shift."
+                ),
             ],
             outputs=[io.Sigmas.Output(tooltip="Sigmas for Sampler Custom Advanced.")],
         )

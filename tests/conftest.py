@@ -57,12 +57,28 @@ def checkpoint_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _single_file_flux(folder: Path) -> Path:
+    """The demo checkpoint's FLUX as one file in ComfyUI's own names, for the native diffusion model loader."""
+    import comfy.model_detection
+    import comfy.utils
+    from safetensors.torch import save_file
+
+    state = {}
+    for shard in (ROOT / "demo" / "flux" / "transformer").glob("*.safetensors"):
+        state.update(comfy.utils.load_torch_file(str(shard)))
+    native = comfy.model_detection.convert_diffusers_mmdit(state)
+    folder.mkdir()
+    save_file({name: value.contiguous() for name, value in native.items()}, folder / "demo_flux.safetensors")
+    return folder / "demo_flux.safetensors"
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny: Path) -> Iterator[ComfyServer]:
     """A real ComfyUI with the pack, with input, output, temp and user folders of its own."""
     home = tmp_path_factory.mktemp("comfyui")
     paths = home / "extra_model_paths.yaml"
-    paths.write_text(json.dumps({"tests": {"qwen2vl_flux": str(checkpoint_root)}}))  # JSON is YAML
+    models = {"qwen2vl_flux": str(checkpoint_root), "diffusion_models": str(_single_file_flux(home / "unet").parent)}
+    paths.write_text(json.dumps({"tests": models}))  # JSON is YAML
     folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
     extra = ["--extra-model-paths-config", str(paths)]
     with ComfyServer(COMFYUI, log=home / "server.log", extra_args=extra, **folders) as running:

@@ -10,6 +10,8 @@ import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from comfy_extras.nodes_model_advanced import ModelSamplingFlux
 from goldens import golden, picture, relative_error
+
+from nodes import ConditioningZeroOut
 from qwen2vl_flux_pack import focus, schedules
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
@@ -146,12 +148,29 @@ def test_tokens_sent_as_context_are_seen(flux):
     assert relative_error(sample(flux, joined, 7.5, exact_sigmas()), reference) > 5e-3
 
 
+def test_a_zeroed_conditioning_has_no_prompt_left(flux):
+    """ConditioningZeroOut zeroes context and pooled vector but not the text tokens, which must vanish all the same."""
+    patched = hidden_tokens.patch_model(flux)
+    prompt = golden("encoder")["t5_projected"]
+
+    def zeroed(hidden) -> torch.Tensor:
+        (conditioning,) = ConditioningZeroOut().zero_out(hidden_tokens.attach(variation(), hidden))
+        return sample(patched, conditioning, 7.5, exact_sigmas())
+
+    assert torch.equal(zeroed(prompt), zeroed(prompt.flip(1)))
+    kept = sample(patched, hidden_tokens.attach(variation(), prompt), 7.5, exact_sigmas())
+    turned = sample(patched, hidden_tokens.attach(variation(), -prompt), 7.5, exact_sigmas())
+    assert relative_error(turned, kept) > 1e-3
+
+
 def test_schedule():
     for name in ("loop_variation", "loop_variation_t5"):
         assert torch.equal(exact_sigmas(), golden(name)["sigmas"])
 
 
-@pytest.mark.parametrize("steps, strength, run", [(28, 0.8, 23), (8, 0.8, 7), (28, 0.7, 20), (28, 1.0, 28), (28, 0.0, 0)])
+@pytest.mark.parametrize(
+    "steps, strength, run", [(28, 0.8, 23), (8, 0.8, 7), (28, 0.7, 20), (28, 1.0, 28), (28, 0.0, 0)]
+)
 def test_steps_left_by_a_strength(steps, strength, run):
     full = schedules.flux_sigmas(steps, 1.0, 1024, 1024)
     part = schedules.flux_sigmas(steps, strength, 1024, 1024)

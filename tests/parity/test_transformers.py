@@ -9,6 +9,7 @@ import pytest
 import torch
 from goldens import relative_error
 from PIL import Image
+
 from qwen2vl_flux_pack.checkpoints.files import WeightFiles
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 
@@ -27,7 +28,11 @@ def oracle(tiny):
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     raw = json.loads((tiny / "qwen2-vl" / "config.json").read_text())
-    rope = {"rope_type": "default", "rope_theta": raw["rope_theta"], "mrope_section": raw["rope_scaling"]["mrope_section"]}
+    rope = {
+        "rope_type": "default",
+        "rope_theta": raw["rope_theta"],
+        "mrope_section": raw["rope_scaling"]["mrope_section"],
+    }
     unused = ("vision_config", "rope_scaling", "architectures", "torch_dtype")
     text = {key: value for key, value in raw.items() if key not in unused}
     config = Qwen2VLConfig(

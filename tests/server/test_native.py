@@ -1,0 +1,166 @@
+"""One conditioning of the pack through ComfyUI's own nodes, in the real server, on the trained demo checkpoint."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qwen2vl_flux_pack.automation.client import NodeFailed
+from qwen2vl_flux_pack.automation.graphs import variation
+
+RED, YELLOW, NAVY = (220, 38, 38), (250, 220, 40), (20, 40, 90)
+LEFT, RIGHT = '[{"x": 0.28, "y": 0.32, "r": 0.5, "w": 1}]', '[{"x": 0.72, "y": 0.67, "r": 0.5, "w": 1}]'
+
+
+@pytest.fixture(scope="module")
+def reference(server, root) -> str:
+    """The demo's reference picture, a red circle left and a yellow triangle right, uploaded."""
+    from qwen2vl_flux_pack.automation.client import ComfyClient
+
+    return ComfyClient(server.url).upload_image(root / "demo" / "reference.png")
+
+
+def node(class_type: str, **inputs) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def pictures(client, run, node_id: str = "save") -> np.ndarray:
+    """Saved pictures [B, H, W, 3] in 0..255."""
+    made = [client.fetch(image) for image in run.outputs[node_id]["images"]]
+    return np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.float32) for data in made])
+
+
+def share(pixels: np.ndarray, colour: tuple[int, int, int]) -> float:
+    """Share of pixels within 60 of a colour."""
+    return float((np.linalg.norm(pixels - np.array(colour), axis=-1) < 60).mean())
+
+
+def with_ksampler(graph: dict, cfg: float = 1.0, negative: list | None = None, positive: list | None = None) -> dict:
+    """The variation graph with KSampler in place of guider, noise, sigmas and custom sampler."""
+    kept = {key: value for key, value in graph.items() if key not in ("guider", "noise", "sampler", "sigmas")}
+    kept["sample"] = node(
+        "KSampler",
+        model=["model", 0],
+        positive=positive or ["guidance", 0],
+        negative=negative or ["zero", 0],
+        latent_image=["size", 0],
+        seed=5,
+        steps=12,
+        cfg=cfg,
+        sampler_name="euler",
+        scheduler="simple",
+        denoise=1.0,
+    )
+    kept["zero"] = node("ConditioningZeroOut", conditioning=["connect", 0])
+    return kept
+
+
+def looks_like_the_reference(pixels: np.ndarray) -> bool:
+    return share(pixels, NAVY) > 0.4 and share(pixels, RED) > 0.02 and share(pixels, YELLOW) > 0.02
+
+
+def test_custom_sampler(client, reference):
+    run = client.run(variation(reference, steps=12, seed=5))
+    assert looks_like_the_reference(pictures(client, run))
+
+
+def test_ksampler(client, reference):
+    run = client.run(with_ksampler(variation(reference)))
+    assert looks_like_the_reference(pictures(client, run))
+
+
+def test_cfg_with_a_negative_of_its_own(client, reference):
+    """cfg above 1, with a prompt in the positive alone and a negative of another length."""
+    graph = variation(reference, prompt="a red circle")
+    graph["negative"] = node(
+        "Qwen2VLConnector", qwen2vl=["qwen2vl", 0], tokens=["other", 0], clip=["text", 0], prompt=""
+    )
+    graph["other"] = node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=["image", 0], token_budget=64)
+    graph = with_ksampler(graph, cfg=2.0, negative=["negative", 0])
+    guided = pictures(client, client.run(graph))
+    graph["sample"]["inputs"]["cfg"] = 1.0
+    assert np.abs(guided - pictures(client, client.run(graph))).mean() > 0.5
+
+
+def test_cfg_with_a_zeroed_negative(client, reference):
+    run = client.run(with_ksampler(variation(reference, prompt="a red circle"), cfg=1.5))
+    assert looks_like_the_reference(pictures(client, run))
+
+
+def test_combine_and_timestep_range(client, reference):
+    """The first half of the sampling looks left, the second right; then both at once."""
+    graph = variation(reference, dots=LEFT, seed=5)
+    graph["focus_right"] = node("GridDotFocus", tokens=["encode", 0], dots=RIGHT, mode="scale")
+    graph["connect_right"] = node(
+        "Qwen2VLConnector", qwen2vl=["qwen2vl", 0], tokens=["focus_right", 0], clip=["text", 0], prompt=""
+    )
+    graph["early"] = node("ConditioningSetTimestepRange", conditioning=["connect", 0], start=0.0, end=0.5)
+    graph["late"] = node("ConditioningSetTimestepRange", conditioning=["connect_right", 0], start=0.5, end=1.0)
+    graph["both"] = node("ConditioningCombine", conditioning_1=["early", 0], conditioning_2=["late", 0])
+    early_only = pictures(client, client.run(with_ksampler(graph, positive=["connect", 0])))
+    ranged = pictures(client, client.run(with_ksampler(graph, positive=["both", 0])))
+    assert np.abs(ranged - early_only).mean() > 0.5
+    graph["both"]["inputs"].update(conditioning_1=["connect", 0], conditioning_2=["connect_right", 0])
+    combined = pictures(client, client.run(with_ksampler(graph, positive=["both", 0])))
+    assert share(combined, NAVY) > 0.4
+    assert np.abs(combined - early_only).mean() > 0.5
+
+
+def test_combine_with_a_prompt(client, reference):
+    """Conditioning with and without text tokens in one run."""
+    graph = variation(reference, prompt="a red circle")
+    graph["plain"] = node("Qwen2VLConnector", qwen2vl=["qwen2vl", 0], tokens=["encode", 0], clip=["text", 0], prompt="")
+    graph["both"] = node("ConditioningCombine", conditioning_1=["connect", 0], conditioning_2=["plain", 0])
+    both = pictures(client, client.run(with_ksampler(graph, positive=["both", 0])))
+    alone = pictures(client, client.run(with_ksampler(graph, positive=["plain", 0])))
+    assert np.abs(both - alone).mean() > 0.5
+
+
+def test_a_batch_of_references_and_of_latents(client, reference):
+    graph = variation(reference, batch_size=4, steps=12)
+    graph["pair"] = node("ImageBatch", image1=["image", 0], image2=["image", 0])
+    graph["encode"]["inputs"]["image"] = ["pair", 0]
+    made = pictures(client, client.run(graph))
+    assert len(made) == 4 and all(share(picture, NAVY) > 0.4 for picture in made)
+
+
+@pytest.mark.parametrize("weight_dtype", ["fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"])
+def test_turbo(client, reference, weight_dtype):
+    graph = variation(reference, weight_dtype=weight_dtype, steps=12, seed=5)
+    graph["qwen2vl"]["inputs"]["weight_dtype"] = "fp8_e4m3fn"
+    assert looks_like_the_reference(pictures(client, client.run(graph)))
+
+
+@pytest.mark.parametrize("mode", ["scale", "drop"])
+def test_focus_keeps_the_object(client, reference, mode):
+    """With the circle on one object its colour stays and the other's is gone, in most of four variations."""
+    for dots, kept, gone in ((LEFT, RED, YELLOW), (RIGHT, YELLOW, RED)):
+        run = client.run(variation(reference, dots=dots, focus_mode=mode, batch_size=4, steps=20, seed=1))
+        made = pictures(client, run)
+        steered = [share(picture, kept) > 0.02 and share(picture, gone) < 0.005 for picture in made]
+        assert sum(steered) >= 3, (mode, dots, steered)
+
+
+def test_a_moved_dot_runs_neither_loader_nor_encoder(client, reference):
+    client.run(variation(reference, dots=LEFT, steps=2))
+    run = client.run(variation(reference, dots='[{"x": 0.29, "y": 0.32, "r": 0.5, "w": 1}]', steps=2))
+    assert {"qwen2vl", "encode", "model", "text", "vae", "image"} <= set(run.cached)
+    assert {"focus", "connect", "sample"} <= set(run.executed)
+    assert not {"qwen2vl", "encode", "model", "text", "vae", "image"} & set(run.executed)
+
+
+def test_an_unpatched_model_refuses_a_prompt(client, reference, server):
+    """FLUX without the pack's patch would drop the prompt without a word."""
+    graph = variation(reference, prompt="a red circle", steps=2)
+    graph["model"] = node("UNETLoader", unet_name="demo_flux.safetensors", weight_dtype="default")
+    with pytest.raises(NodeFailed, match="Qwen2VL-Flux Patch Model"):
+        client.run(graph)
+    graph["patched"] = node("Qwen2VLFluxPatchModel", model=["model", 0])
+    graph["guider"]["inputs"]["model"] = ["patched", 0]
+    single_file = pictures(client, client.run(graph))
+    assert np.array_equal(
+        single_file, pictures(client, client.run(variation(reference, prompt="a red circle", steps=2)))
+    )
