@@ -32,7 +32,7 @@ class Qwen2VLConnector(io.ComfyNode):
                     "clip",
                     optional=True,
                     tooltip="Text encoders: CLIP-L gives the pooled vector that the published model always gets, T5 "
-                    "reads the prompt. Without it the pooled vector is zero, which moves a real FLUX off its pictures.",
+                    "reads the prompt. Left open, that vector is zero and pictures stray from the published ones.",
                 ),
                 io.String.Input(
                     "prompt",
@@ -47,7 +47,7 @@ class Qwen2VLConnector(io.ComfyNode):
                     tooltip="Tokens of another picture for the ControlNet alone; both are cut to the shorter length.",
                 ),
             ],
-            outputs=[io.Conditioning.Output(tooltip="Positive conditioning for FLUX Guidance and any native sampler.")],
+            outputs=[io.Conditioning.Output(tooltip="Conditioning for FluxGuidance and any native sampler.")],
         )
 
     @classmethod

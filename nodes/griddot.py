@@ -22,7 +22,7 @@ class GridDotFocus(io.ComfyNode):
             node_id="GridDotFocus",
             display_name="GridDot Focus",
             category=CATEGORY,
-            description="Weighs the tokens of the reference picture: circles keep or suppress what lies under them.",
+            description="Weights the tokens of the reference picture: dots keep or suppress what lies under them.",
             search_aliases=["attention mask", "region", "grid dot", "focus point"],
             inputs=[
                 Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode."),
@@ -32,14 +32,15 @@ class GridDotFocus(io.ComfyNode):
                     multiline=True,
                     placeholder=focus.EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of dots. x, y: centre, 0..1 from the top left; r: radius as a share of the "
-                    "shorter side; w: 1 keeps, -1 suppresses. Several keep the larger weight. Empty: the whole picture.",
+                    tooltip="JSON list of dots. x, y: centre, 0 to 1 from the top left; r: radius as a share of the "
+                    "shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if left out). Where dots overlap, "
+                    "the larger weight counts. Empty: the whole picture.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Mask of any size, stretched over the picture; its average over each token multiplies the "
-                    "dots.",
+                    tooltip="Mask of any size, stretched over the picture: white keeps, black suppresses. Its average "
+                    "over each token multiplies the weight from the dots.",
                 ),
                 io.Combo.Input(
                     "mode",
@@ -49,7 +50,7 @@ class GridDotFocus(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Qwen2VLTokens.Output("tokens", display_name="tokens", tooltip="Weighed tokens for Qwen2VL Connector."),
+                Qwen2VLTokens.Output("tokens", display_name="tokens", tooltip="Weighted tokens for Qwen2VL Connector."),
                 io.Mask.Output("focus_map", tooltip="Weights as applied, at the size of the reference picture."),
             ],
         )

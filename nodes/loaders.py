@@ -18,7 +18,7 @@ def _checkpoint_input() -> io.Combo.Input:
         "checkpoint",
         options=list_checkpoints(),
         tooltip="Checkpoint folder in models/qwen2vl_flux, as published (subfolders qwen2-vl and flux). "
-        "`demo` comes with the pack: tiny, knows only painted shapes, needs no download.",
+        "demo comes with the pack: tiny, knows only painted shapes, needs no download.",
     )
 
 
@@ -38,8 +38,8 @@ class Qwen2VLLoader(io.ComfyNode):
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(qwen2vl.STORAGE),
-                    tooltip="How weights are kept in memory: default is bfloat16 (15.5 GB at full size); "
-                    "fp8 halves that and changes pictures slightly.",
+                    tooltip="How weights are kept in memory: default is bfloat16 (14.5 GB at full size); "
+                    "fp8 takes half of that and is less exact.",
                     advanced=True,
                 ),
             ],
@@ -68,7 +68,7 @@ class Qwen2VLFluxModelLoader(io.ComfyNode):
                     "weight_dtype",
                     options=list(flux.STORAGE),
                     tooltip="How weights are kept in memory, as in Load Diffusion Model: default keeps them as stored; "
-                    "fp8_e4m3fn is the published turbo and halves the memory.",
+                    "fp8_e4m3fn takes half the memory of bfloat16, as the published turbo mode does.",
                     advanced=True,
                 ),
             ],

@@ -86,7 +86,7 @@ class Qwen2VLFluxSigmas(io.ComfyNode):
                     "latent", tooltip="The latent that will be sampled; its size sets the schedule's shift."
                 ),
             ],
-            outputs=[io.Sigmas.Output(tooltip="Sigmas for Sampler Custom Advanced.")],
+            outputs=[io.Sigmas.Output(tooltip="Sigmas for SamplerCustomAdvanced.")],
         )
 
     @classmethod
