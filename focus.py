@@ -35,19 +35,17 @@ def parse_dots(text: str) -> tuple[Dot, ...]:
     if not text.strip():
         return ()
     try:
-        entries = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        entries = json.loads(text, parse_int=float)  # an integer of any length is a number
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at character {error.pos + 1}"
         raise InputError(f"The dots are not JSON text ({reason}); write them like {EXAMPLE}.") from None
+    except RecursionError:
+        raise InputError(f"The dots are lists in lists without end; write them like {EXAMPLE}.") from None
     if not isinstance(entries, list):
         raise InputError(f"The dots are a JSON {_kind(entries)}, not a list; write them like {EXAMPLE}.")
     if len(entries) > MAX_DOTS:
         raise InputError(f"There are {len(entries)} dots, and {MAX_DOTS} is the most; leave some out.")
     return tuple(_dot(number, entry) for number, entry in enumerate(entries, start=1))
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number here")
 
 
 def _kind(value: object) -> str:
@@ -68,14 +66,13 @@ def _dot(number: int, entry: object) -> Dot:
 
 
 def _number(number: int, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not isinstance(value, float):
         raise InputError(f"{key} of dot {number} is a JSON {_kind(value)}, not a number; write dots like {EXAMPLE}.")
     low, high = RANGES[key]
     if not low <= value <= high or (key == "r" and value == 0):
         span = f"above {low:g}, at most {high:g}" if key == "r" else f"from {low:g} to {high:g}"
-        shown = f"{value:g}" if isinstance(value, float) or abs(value) < 1e9 else "too large"
-        raise InputError(f"{key} of dot {number} is {shown}; it must be {span}.")
-    return float(value)
+        raise InputError(f"{key} of dot {number} is {value}; it must be {span}.")
+    return value
 
 
 def circle(dot: Dot, rows: int, columns: int) -> torch.Tensor:

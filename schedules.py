@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from .errors import InputError
+
 BASE_TOKENS, MAX_TOKENS = 256, 4096
 BASE_SHIFT, MAX_SHIFT = 0.5, 1.15
 
@@ -22,8 +24,10 @@ def flux_sigmas(steps: int, strength: float, width: int, height: int) -> np.ndar
 
     The full schedule is e^mu / (e^mu + 1/t - 1) with t = linspace(1, 1/steps, steps); a strength below 1 starts
     later in it. The start index is taken in floating point and truncated, as the published img2img does
-    (28 steps at strength 0.8 run 23 steps, not 22).
+    (28 steps at strength 0.8 run 23 steps, not 22). Raises InputError for a strength outside 0..1.
     """
+    if not 0 <= strength <= 1:
+        raise InputError(f"The strength is {strength}; it must be from 0 to 1.")
     shift = math.exp(flux_shift(width, height))
     sigmas = shift / (shift + (1 / np.linspace(1.0, 1 / steps, steps) - 1))
     start = int(max(steps - min(steps * strength, steps), 0))

@@ -73,6 +73,13 @@ class WeightFiles:
         """All weight files of the component."""
         return sorted({info.file for info in self.infos.values()})
 
+    def only(self) -> Path:
+        """The one weight file of a component that is never sharded."""
+        files = self.files()
+        if len(files) != 1:
+            raise CheckpointError(f"{self.folder} holds weights in {len(files)} files, not one; {AGAIN}.")
+        return files[0]
+
     def read(self, name: str, rows: list[int] | None = None) -> torch.Tensor:
         """One tensor (or the named rows of it) in memory of its own.
 
@@ -123,7 +130,7 @@ def read_json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; download it into that folder.") from None
+        raise CheckpointError(_missing(path)) from None
     except (OSError, ValueError, RecursionError):
         raise CheckpointError(f"{path} is not a JSON file; {AGAIN}.") from None
     if not isinstance(value, dict):
@@ -134,20 +141,30 @@ def read_json(path: Path) -> dict:
 def read_pt(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by name from a .pt file, without running any pickled code; the prefix `module.` is taken off."""
     if not path.exists():
-        raise CheckpointError(f"{path} is missing; download it into that folder.")
+        raise CheckpointError(_missing(path))
     _reject_other_formats(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
         raise CheckpointError(f"{path} is not a file of plain tensors, or it is cut short; {AGAIN}.") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds something else than named tensors; {AGAIN}.")
+    if not isinstance(state, dict) or not all(_is_weight(value) for value in state.values()):
+        raise CheckpointError(f"{path} holds something else than named tensors of floating-point numbers; {AGAIN}.")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"{path.parent} is missing; download that folder of the checkpoint."
+    return f"{path} is missing; download it into that folder."
 
 
 def _nothing_found(folder: Path, stem: str) -> str:
     if not folder.is_dir():
-        return f"{folder} is missing; download that folder of the checkpoint."
+        return _missing(folder / stem)
     shards = sorted(path.name for path in folder.glob(f"{stem}-*.safetensors"))
     if shards:
         return f"{folder} has shards ({shards[0]}, …) but no {stem}.safetensors.index.json; download that file too."

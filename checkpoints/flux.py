@@ -13,8 +13,10 @@ from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
 
 from ..errors import CheckpointError
-from .files import WeightFiles, check_layout, read_json
+from .entries import MANY, Entries
+from .files import WeightFiles, check_layout
 
+PATCH, LATENT_CHANNELS = 2, 16
 STORAGE = {
     "default": {},
     "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
@@ -44,39 +46,38 @@ def load_transformer(folder: Path, weight_dtype: str = "default", disable_dynami
 
 def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     """Every tensor that a FLUX of this config.json has, by its diffusers name, with its shape."""
-    raw = read_json(config_path)
-    if raw.get("_class_name") != "FluxTransformer2DModel":
-        raise CheckpointError(
-            f"{config_path} describes a {raw.get('_class_name')!r}, not a FluxTransformer2DModel; put the "
-            "checkpoint's own flux/transformer folder there."
-        )
-    try:
-        params = _flux_params(raw)
-        native = {name: tuple(value.shape) for name, value in _skeleton(params).state_dict().items()}
-    except (KeyError, TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{config_path} lacks or garbles an entry ({type(error).__name__}: {error}); download it again."
-        ) from None
+    params = _flux_params(Entries(config_path))
+    native = {name: tuple(value.shape) for name, value in _skeleton(params).state_dict().items()}
     return _diffusers_shapes(native, params)
 
 
-def _flux_params(raw: dict) -> dict:
-    hidden = raw["num_attention_heads"] * raw["attention_head_dim"]
+def _flux_params(raw: Entries) -> dict:
+    kind = raw.values.get("_class_name")
+    if kind != "FluxTransformer2DModel":
+        raise CheckpointError(
+            f"{raw.path} describes a {kind!r}, not a FluxTransformer2DModel; put the checkpoint's own "
+            "flux/transformer folder there."
+        )
+    heads, head_width = raw.count("num_attention_heads", MANY), raw.count("attention_head_dim", MANY)
+    axes = [int(width) for width in raw.numbers("axes_dims_rope", 3)]
+    if sum(axes) != head_width or any(width % 2 for width in axes):
+        raise raw.garbled("axes_dims_rope", f"three even parts of attention_head_dim {head_width}")
+    channels = raw.count("in_channels") // PATCH**2
     return {
-        "in_channels": raw["in_channels"] // 4,
-        "out_channels": raw["in_channels"] // 4,
-        "vec_in_dim": raw["pooled_projection_dim"],
-        "context_in_dim": raw["joint_attention_dim"],
-        "hidden_size": hidden,
+        "in_channels": channels,
+        "out_channels": channels,
+        "vec_in_dim": raw.count("pooled_projection_dim"),
+        "context_in_dim": raw.count("joint_attention_dim"),
+        "hidden_size": heads * head_width,
         "mlp_ratio": 4.0,
-        "num_heads": raw["num_attention_heads"],
-        "depth": raw["num_layers"],
-        "depth_single_blocks": raw["num_single_layers"],
-        "axes_dim": list(raw["axes_dims_rope"]),
+        "num_heads": heads,
+        "depth": raw.count("num_layers", MANY),
+        "depth_single_blocks": raw.count("num_single_layers", MANY),
+        "axes_dim": axes,
         "theta": 10000,
-        "patch_size": 2,
+        "patch_size": PATCH,
         "qkv_bias": True,
-        "guidance_embed": raw["guidance_embeds"],
+        "guidance_embed": bool(raw.raw("guidance_embeds")),
         "txt_ids_dims": [],
     }
 
@@ -103,17 +104,27 @@ def _diffusers_shapes(native: dict[str, tuple[int, ...]], params: dict) -> dict[
 def load_vae(folder: Path) -> comfy.sd.VAE:
     """The autoencoder of a checkpoint folder; raises CheckpointError when weights are missing or left over."""
     place = folder / "flux" / "vae"
-    path = WeightFiles(place, "diffusion_pytorch_model").files()[0]
+    path = WeightFiles(place, "diffusion_pytorch_model").only()
     state, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
     if "decoder.up_blocks.0.resnets.0.norm1.weight" in state:
         state = comfy.diffusers_convert.convert_vae_state_dict(state)
     held = set(state)
-    vae = comfy.sd.VAE(sd=state, metadata=metadata)
+    try:
+        vae = comfy.sd.VAE(sd=state, metadata=metadata)
+    except (RuntimeError, LookupError):  # shapes that fit no autoencoder, as load_state_dict and indexing say it
+        raise CheckpointError(
+            f"{path} has tensors of shapes that no autoencoder of ComfyUI has; download FLUX's vae again."
+        ) from None
     if vae.first_stage_model is None:
         raise CheckpointError(f"{path} is not an autoencoder that ComfyUI knows; put FLUX's own vae folder there.")
     expected = set(vae.first_stage_model.state_dict())
     for names, verb in ((expected - held, "lacks"), (held - expected, "holds unknown")):
         if names:
             raise CheckpointError(f"{path} {verb} {len(names)} tensors ({min(names)}, …); download FLUX's vae again.")
+    if vae.latent_channels != LATENT_CHANNELS:
+        raise CheckpointError(
+            f"{path} is an autoencoder of {vae.latent_channels} latent channels, FLUX's has {LATENT_CHANNELS}; put "
+            "FLUX's own vae folder there."
+        )
     vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (str(path), metadata, None))
     return vae

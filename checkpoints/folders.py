@@ -50,10 +50,10 @@ def _found() -> dict[str, Path]:
 
 def _subfolders(root: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in root.iterdir() if entry.is_dir())
+        return sorted(entry for entry in root.iterdir() if os.path.isdir(entry))
     except OSError:
         return []
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return any((folder / component).is_dir() for component in COMPONENTS)
+    return any(os.path.isdir(folder / component) for component in COMPONENTS)

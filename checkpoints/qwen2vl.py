@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
-from .files import WeightFiles, read_json, read_pt
+from .entries import MANY, Entries
+from .files import WeightFiles, read_pt
 
 PUBLISHED_PREFIX_IDS = (151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198, 151652)
 """<|im_start|>system You are a helpful assistant.<|im_end|> <|im_start|>user <|vision_start|> in Qwen2-VL's tokens."""
 
 EMBEDDINGS = "model.embed_tokens.weight"
 UNUSED = ("lm_head.",)
+MOST_WORDS, MOST_PIXELS = 1 << 24, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -64,76 +66,86 @@ class Qwen2VLConfig:
 
 
 def read_config(folder: Path) -> Qwen2VLConfig:
-    """The configuration of a `qwen2-vl` folder, written by transformers 4.45 (flat) or 5.x (nested)."""
-    path = folder / "config.json"
-    raw = read_json(path)
-    _require_qwen2vl(path, raw)
-    preprocessor_path = folder / "preprocessor_config.json"
-    preprocessor = read_json(preprocessor_path)
-    try:
-        config = _config(raw, preprocessor)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{path} or {preprocessor_path.name} lacks or garbles an entry ({type(error).__name__}: {error}); "
-            "download both files again."
-        ) from None
+    """The configuration of a `qwen2-vl` folder, written by transformers 4.45 (flat) or 5.x (nested).
+
+    Raises CheckpointError for anything from which no network can be built.
+    """
+    raw = Entries(folder / "config.json")
+    _require_qwen2vl(raw)
+    text = raw.object("text_config") if "text_config" in raw.values else raw
+    rope = text.object("rope_parameters" if text.values.get("rope_parameters") else "rope_scaling")
+    preprocessor = Entries(folder / "preprocessor_config.json")
+    config = Qwen2VLConfig(
+        vision=_vision(raw.object("vision_config")),
+        width=text.count("hidden_size"),
+        layers=text.count("num_hidden_layers", MANY),
+        heads=text.count("num_attention_heads", MANY),
+        kv_heads=text.count("num_key_value_heads", MANY),
+        mlp_width=text.count("intermediate_size"),
+        norm_eps=text.number("rms_norm_eps"),
+        rope_theta=(rope if "rope_theta" in rope.values else text).number("rope_theta"),
+        rope_sections=tuple(int(section) for section in rope.numbers("mrope_section", 3)),
+        vocabulary=text.count("vocab_size", MOST_WORDS),
+        prefix_ids=_prefix_ids(raw),
+        image_mean=preprocessor.numbers("image_mean", 3),
+        image_std=preprocessor.numbers("image_std", 3),
+        image_pixels=_image_pixels(preprocessor),
+    )
+    if config.width % config.heads or config.heads % config.kv_heads:
+        raise text.garbled("num_attention_heads", "a number of heads that fits hidden_size and num_key_value_heads")
+    if sum(config.rope_sections) * 2 != config.head_width:
+        raise rope.garbled("mrope_section", f"three parts of half a head ({config.head_width // 2})")
     if max(config.prefix_ids) >= config.vocabulary:
         raise CheckpointError(
-            f"{path} has a vocabulary of {config.vocabulary}, too small for the chat text of Qwen2-VL; a model with "
-            "a vocabulary of its own names the tokens before the image in image_prefix_ids."
+            f"{raw.path} has a vocabulary of {config.vocabulary}, too small for the chat text of Qwen2-VL; a model "
+            "with a vocabulary of its own names the tokens before the image in image_prefix_ids."
         )
     return config
 
 
-def _require_qwen2vl(path: Path, raw: dict) -> None:
-    kind = raw.get("model_type")
+def _require_qwen2vl(raw: Entries) -> None:
+    kind = raw.values.get("model_type")
     if kind == "qwen2_5_vl":
         raise CheckpointError(
-            f"{path.parent} is a Qwen2.5-VL model with another vision tower; Qwen2VL-Flux needs the qwen2-vl folder "
-            "of its own checkpoint (Qwen2-VL)."
+            f"{raw.path.parent} is a Qwen2.5-VL model with another vision tower; Qwen2VL-Flux needs the qwen2-vl "
+            "folder of its own checkpoint (Qwen2-VL)."
         )
     if kind != "qwen2_vl":
-        raise CheckpointError(f"{path} describes a model of type {kind!r}; put the checkpoint's qwen2-vl folder there.")
+        raise CheckpointError(
+            f"{raw.path} describes a model of type {kind!r}; put the checkpoint's own qwen2-vl folder there."
+        )
 
 
-def _config(raw: dict, preprocessor: dict) -> Qwen2VLConfig:
-    vision, text = raw["vision_config"], raw.get("text_config", raw)
-    rope = text.get("rope_parameters") or text["rope_scaling"]
-    smallest, largest = _pixel_range(preprocessor)
-    width, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
-    if width % heads or sum(rope["mrope_section"]) * 2 != width // heads:
-        raise ValueError("hidden_size, num_attention_heads and mrope_section do not fit together")
-    return Qwen2VLConfig(
-        vision=VisionConfig(
-            depth=int(vision["depth"]),
-            width=int(vision["embed_dim"]),
-            heads=int(vision["num_heads"]),
-            mlp_width=int(vision["embed_dim"] * vision.get("mlp_ratio", 4)),
-            patch=int(vision.get("patch_size", 14)),
-            temporal_patch=int(vision.get("temporal_patch_size", 2)),
-            merge=int(vision.get("spatial_merge_size", 2)),
-        ),
+def _vision(raw: Entries) -> VisionConfig:
+    width, heads = raw.count("embed_dim"), raw.count("num_heads", MANY)
+    if width % (4 * heads):
+        raise raw.garbled("num_heads", f"a number of heads that fits embed_dim {width}")
+    return VisionConfig(
+        depth=raw.count("depth", MANY),
         width=width,
-        layers=int(text["num_hidden_layers"]),
         heads=heads,
-        kv_heads=int(text["num_key_value_heads"]),
-        mlp_width=int(text["intermediate_size"]),
-        norm_eps=float(text["rms_norm_eps"]),
-        rope_theta=float(rope.get("rope_theta") or text["rope_theta"]),
-        rope_sections=tuple(int(section) for section in rope["mrope_section"]),
-        vocabulary=int(text["vocab_size"]),
-        prefix_ids=tuple(int(token) for token in raw.get("image_prefix_ids", PUBLISHED_PREFIX_IDS)),
-        image_mean=tuple(float(value) for value in preprocessor["image_mean"]),
-        image_std=tuple(float(value) for value in preprocessor["image_std"]),
-        image_pixels=smallest if smallest == largest else None,
+        mlp_width=width * raw.count("mlp_ratio", MANY, 4),
+        patch=raw.count("patch_size", MANY, 14),
+        temporal_patch=raw.count("temporal_patch_size", MANY, 2),
+        merge=raw.count("spatial_merge_size", 16, 2),
     )
 
 
-def _pixel_range(preprocessor: dict) -> tuple[int, int]:
-    size = preprocessor.get("size", {})
-    smallest = preprocessor.get("min_pixels") or size["shortest_edge"]
-    largest = preprocessor.get("max_pixels") or size["longest_edge"]
-    return int(smallest), int(largest)
+def _prefix_ids(raw: Entries) -> tuple[int, ...]:
+    ids = raw.raw("image_prefix_ids", list(PUBLISHED_PREFIX_IDS))
+    if not isinstance(ids, list) or not ids or not all(type(token) is int and token >= 0 for token in ids):
+        raise raw.garbled("image_prefix_ids", "a list of token numbers")
+    return tuple(ids)
+
+
+def _image_pixels(preprocessor: Entries) -> int | None:
+    """The picture area where smallest and largest are the same, as transformers 4.45 and 5.x write them."""
+    if preprocessor.values.get("min_pixels") is not None:
+        edges, names = preprocessor, ("min_pixels", "max_pixels")
+    else:
+        edges, names = preprocessor.object("size"), ("shortest_edge", "longest_edge")
+    smallest, largest = (edges.count(name, MOST_PIXELS) for name in names)
+    return smallest if smallest == largest else None
 
 
 def open_encoder(folder: Path) -> WeightFiles:
@@ -152,15 +164,16 @@ def _flat_name(name: str) -> str:
 def read_linear(path: Path, inputs: int | None = None) -> dict[str, torch.Tensor]:
     """`weight` [out, in] and `bias` [out] of one Linear layer stored alone (connector.pt, t5_embedder.pt)."""
     state = {name.removeprefix("linear."): value for name, value in read_pt(path).items()}
-    if sorted(state) != ["bias", "weight"] or state["weight"].ndim != 2:
+    if sorted(state) != ["bias", "weight"]:
         raise CheckpointError(
-            f"{path} holds {sorted(state)}, not the weight and bias of one Linear; download it again."
+            f"{path} holds {len(state)} tensors ({sorted(state)[:3]}), not the weight and bias of one Linear; "
+            "download it again."
         )
-    outputs, width = state["weight"].shape
-    if tuple(state["bias"].shape) != (outputs,) or (inputs is not None and width != inputs):
+    weight, bias = list(state["weight"].shape), list(state["bias"].shape)
+    if len(weight) != 2 or bias != weight[:1] or (inputs is not None and weight[1] != inputs):
         wanted = "" if inputs is None else f" from {inputs} inputs"
         raise CheckpointError(
-            f"{path} is a Linear of {width} to {outputs} with a bias of {list(state['bias'].shape)}, not one{wanted}; "
-            "it belongs to another checkpoint."
+            f"{path} holds a weight of {weight} and a bias of {bias}, not those of one Linear{wanted}; it belongs to "
+            "another checkpoint, download the folder again."
         )
     return state

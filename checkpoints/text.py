@@ -9,18 +9,18 @@ import comfy.sd
 import comfy.utils
 import folder_paths
 import torch
-from comfy.clip_model import CLIPTextModel
+from comfy.clip_model import ACTIVATIONS, CLIPTextModel
 from comfy.model_patcher import ModelPatcher
 from comfy.text_encoders.t5 import T5
 
 from ..errors import CheckpointError
-from .files import WeightFiles, check_layout, read_json
+from .entries import MANY, WIDTH, Entries
+from .files import WeightFiles, check_layout
 
-CLIP_L_SHAPE = (
+CLIP_L_COUNTS = (
     "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings",
-    "hidden_act",
 )  # fmt: skip
-T5_SHAPE = ("d_model", "d_kv", "d_ff", "num_heads", "num_layers", "vocab_size")
+T5_COUNTS = ("d_model", "d_kv", "d_ff", "num_heads", "num_layers", "vocab_size")
 UNUSED = ("text_projection.", "text_model.embeddings.position_ids", "encoder.embed_tokens.")
 
 
@@ -30,12 +30,12 @@ def load_text_encoders(folder: Path, t5: bool, disable_dynamic: bool = False) ->
     Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
     """
     clip_l = folder / "flux" / "text_encoder"
-    options = {"model_config": _shape(clip_l, "clip_text_model", CLIP_L_SHAPE)}
+    options = {"model_config": _clip_l_shape(clip_l)}
     states = [_state(clip_l, options["model_config"], _clip_l_skeleton)]
     states[0]["text_projection.weight"] = torch.eye(options["model_config"]["hidden_size"])
     if t5:
         t5_xxl = folder / "flux" / "text_encoder_2"
-        options["t5xxl_model_config"] = _shape(t5_xxl, "t5", T5_SHAPE)
+        _, options["t5xxl_model_config"] = _shape(t5_xxl, "t5", T5_COUNTS)
         states.append(_state(t5_xxl, options["t5xxl_model_config"], _t5_skeleton))
     clip = comfy.sd.load_text_encoder_state_dicts(
         states,
@@ -52,29 +52,29 @@ def _load_patcher(folder: Path, t5: bool, disable_dynamic: bool = False) -> Mode
     return load_text_encoders(folder, t5, disable_dynamic).patcher
 
 
-def _shape(place: Path, kind: str, names: tuple[str, ...]) -> dict:
-    path = place / "config.json"
-    raw = read_json(path)
-    if raw.get("model_type") != kind:
+def _shape(place: Path, kind: str, names: tuple[str, ...]) -> tuple[Entries, dict]:
+    raw = Entries(place / "config.json")
+    if raw.values.get("model_type") != kind:
         raise CheckpointError(
-            f"{path} describes a model of type {raw.get('model_type')!r}, not {kind!r}; put the checkpoint's own "
-            f"{place.name} folder there."
+            f"{raw.path} describes a model of type {raw.values.get('model_type')!r}, not {kind!r}; put the "
+            f"checkpoint's own {place.name} folder there."
         )
-    missing = [name for name in names if name not in raw]
-    if missing:
-        raise CheckpointError(f"{path} has no entry {missing[0]}; download it again.")
-    return {name: raw[name] for name in names}
+    return raw, {name: raw.count(name, MANY if name.startswith("num_") else WIDTH) for name in names}
+
+
+def _clip_l_shape(place: Path) -> dict:
+    raw, shape = _shape(place, "clip_text_model", CLIP_L_COUNTS)
+    if shape["hidden_size"] % shape["num_attention_heads"]:
+        raise raw.garbled("num_attention_heads", f"a number of heads that fits hidden_size {shape['hidden_size']}")
+    activation = raw.raw("hidden_act")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise raw.garbled("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
+    return {**shape, "hidden_act": activation}
 
 
 def _state(place: Path, shape: dict, skeleton: Callable[[dict], torch.nn.Module]) -> dict[str, torch.Tensor]:
     files = WeightFiles(place, "model")
-    try:
-        module = skeleton(shape)
-    except (KeyError, TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{place / 'config.json'} garbles an entry ({type(error).__name__}: {error}); download it again."
-        ) from None
-    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in skeleton(shape).state_dict().items()}
     expected = {name: value for name, value in shapes.items() if not name.startswith(UNUSED)}
     check_layout(files, expected, f"{place.name}/config.json", ignored=UNUSED)
     state: dict[str, torch.Tensor] = {}

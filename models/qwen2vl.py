@@ -59,11 +59,10 @@ class Qwen2VL:
 
     def connect(self, tokens: ImageTokens) -> torch.Tensor:
         """Tokens [B, T, D] as FLUX context [B, T, C] (4096 wide in FLUX.1)."""
-        width = tokens.embeddings.shape[-1]
-        if width != self.config.width:
+        if tokens.checkpoint != self.name:
             raise InputError(
-                f"The tokens come from checkpoint {tokens.checkpoint!r} and are {width} wide, the connector of "
-                f"{self.name!r} takes {self.config.width}; use one Qwen2VL loader for both."
+                f"The tokens were made by checkpoint {tokens.checkpoint!r}, and this connector belongs to "
+                f"{self.name!r}; use one Qwen2VL loader for both."
             )
         return self.network.connector(tokens.embeddings.float())
 
