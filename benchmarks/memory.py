@@ -1,0 +1,61 @@
+"""Peak memory while the encoder loads, against the bytes of the weights it keeps (Linux)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .pack import ROOT, import_pack, start_comfyui
+
+DTYPES = ("default", "fp8_e4m3fn")
+
+
+def measure(folder: str, weight_dtype: str) -> dict:
+    """Bytes of the weights kept, and by how many the process's resident memory rose at its highest."""
+    start_comfyui()
+    import_pack()
+    from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # restarts the high-water mark
+    qwen2vl = load_qwen2vl(Path(folder), weight_dtype)
+    peak = _resident("VmHWM") - before
+    kept = sum(value.numel() * value.element_size() for value in qwen2vl.network.state_dict().values())
+    return {"kept": kept, "peak": peak}
+
+
+def measure_apart(folder: Path, weight_dtype: str) -> dict:
+    """`measure` in a process of its own."""
+    code = (
+        "import json, sys; from benchmarks.memory import measure; folder, dtype = sys.argv[1:];"
+        "print(json.dumps(measure(folder, dtype)))"
+    )
+    command = [sys.executable, "-c", code, str(folder), weight_dtype]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def run() -> str:
+    """Peak over kept for each storage, as text."""
+    from . import random_checkpoint
+
+    lines = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = random_checkpoint.write(Path(place) / "random", random_checkpoint.GIGABYTE)
+        stored = sum(path.stat().st_size for path in (folder / "qwen2-vl").glob("*.safetensors"))
+        for weight_dtype in DTYPES:
+            result = measure_apart(folder, weight_dtype)
+            lines.append(
+                f"encoder of {stored / 2**30:.2f} GiB of files, {weight_dtype}: keeps {result['kept'] / 2**30:.2f} GiB, "
+                f"peak while loading {result['peak'] / result['kept']:.3f} of that"
+            )
+    return "\n".join(lines)
+
+
+def _resident(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024
