@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,17 +78,17 @@ class WeightFiles:
             raise CheckpointError(f"{self.folder} holds weights in {len(files)} files, not one; {AGAIN}.")
         return files[0]
 
-    def read(self, name: str, rows: list[int] | None = None) -> torch.Tensor:
-        """One tensor (or the named rows of it) in memory of its own.
+    def read(self, name: str, dtype: torch.dtype, rows: list[int] | None = None) -> torch.Tensor:
+        """One tensor (or the named rows of it) as `dtype`, in memory of its own.
 
         The file is closed again after each tensor, so that loading never holds more than the weights it keeps.
         """
         info = self.infos[name]
         with _opened(info.file) as file:
             if rows is None:
-                return file.get_tensor(info.stored_as).clone()
+                return file.get_tensor(info.stored_as).to(dtype, copy=True)
             view = file.get_slice(info.stored_as)
-            return torch.cat([view[row : row + 1] for row in rows])
+            return torch.cat([view[row : row + 1] for row in rows]).to(dtype)
 
 
 def check_layout(
@@ -145,7 +143,7 @@ def read_pt(path: Path) -> dict[str, torch.Tensor]:
     _reject_other_formats(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+    except Exception:  # torch's reader raises whatever a damaged or forbidden pickle leads it to
         raise CheckpointError(f"{path} is not a file of plain tensors, or it is cut short; {AGAIN}.") from None
     if not isinstance(state, dict) or not all(_is_weight(value) for value in state.values()):
         raise CheckpointError(f"{path} holds something else than named tensors of floating-point numbers; {AGAIN}.")
@@ -183,9 +181,11 @@ def _read_header(path: Path) -> list[TensorInfo]:
 def _opened(path: Path):
     try:
         return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError):
         _reject_other_formats(path)
-        reason = "is cut short" if re.search("Incomplete|InvalidOffset", str(error)) else "is not a safetensors file"
+        with path.open("rb") as file:
+            has_header = file.read(9)[8:] == b"{"
+        reason = "is cut short or damaged" if has_header else "is not a safetensors file"
         raise CheckpointError(f"{path} {reason}; {AGAIN}.") from None
 
 
