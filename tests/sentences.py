@@ -1,0 +1,13 @@
+"""What every error of the pack must look like to the person who meets it."""
+
+from __future__ import annotations
+
+
+def one_sentence(error: object) -> str:
+    """The error's text, after checking that it is one clear line that ends like a sentence."""
+    text = str(error)
+    assert text == text.strip() and "\n" not in text, text
+    assert len(text) < 400, text
+    assert text.endswith("."), text
+    assert "Traceback" not in text and "Error:" not in text, text
+    return text
