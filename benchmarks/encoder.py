@@ -18,6 +18,7 @@ def run() -> str:
     start_comfyui()
     import_pack()
     import torch
+
     from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 
     from . import random_checkpoint
@@ -46,15 +47,20 @@ def run() -> str:
     )
 
 
+def _renamed(name: str) -> str:
+    return name if name.startswith("visual.") else name.replace("model.", "language_model.", 1)
+
+
 def _transformers(folder: Path, raw: dict):
     """transformers' model in float32 with the whole chat text, as a function of one picture [H, W, 3]."""
     import numpy as np
     import torch
     from PIL import Image
-    from qwen2vl_flux_pack.checkpoints.files import WeightFiles
-    from qwen2vl_flux_pack.checkpoints.qwen2vl import PUBLISHED_PREFIX_IDS
     from transformers import Qwen2VLConfig, Qwen2VLModel
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    from qwen2vl_flux_pack.checkpoints.files import WeightFiles
+    from qwen2vl_flux_pack.checkpoints.qwen2vl import PUBLISHED_PREFIX_IDS
 
     rope = {"rope_type": "default", "rope_theta": raw["rope_theta"], **raw["rope_scaling"]}
     text = {key: value for key, value in raw.items() if key not in ("vision_config", "rope_scaling", "architectures")}
@@ -67,12 +73,8 @@ def _transformers(folder: Path, raw: dict):
     )
     model = model.float().eval()
     files = WeightFiles(folder / "qwen2-vl", "model")
-    model.load_state_dict(
-        {
-            name if name.startswith("visual.") else name.replace("model.", "language_model.", 1): files.read(name)
-            for name in files.infos
-        }
-    )
+    weights = {name: files.read(name, torch.float32) for name in files.infos}
+    model.load_state_dict({_renamed(name): value for name, value in weights.items()})
     processor = Qwen2VLImageProcessorPil()
     after = [151653, 74785, 419, 2168, 13, 151645, 198, 151644, 77091, 198]
 

@@ -16,7 +16,7 @@ WATCHED = ("transformers", "cv2", "diffusers", "accelerate", "peft", "sam2")
 
 
 def measure() -> dict:
-    """{"milliseconds": time of the import, "asked_for": watched packages whose import a module of the pack asks for}."""
+    """{"milliseconds": time of the import, "asked_for": watched packages that a module of the pack imports}."""
     start_comfyui()
     asked_for = set()
     own_import = builtins.__import__
@@ -39,7 +39,8 @@ def measure() -> dict:
 
 def run() -> str:
     """Median over fresh processes, as text."""
-    command = [sys.executable, "-c", "import json; from benchmarks.imports import measure; print(json.dumps(measure()))"]
+    code = "import json; from benchmarks.imports import measure; print(json.dumps(measure()))"
+    command = [sys.executable, "-c", code]
     results = []
     for _ in range(RUNS):
         output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -50,8 +50,8 @@ def run() -> str:
         for weight_dtype in DTYPES:
             result = measure_apart(folder, weight_dtype)
             lines.append(
-                f"encoder of {stored / 2**30:.2f} GiB of files, {weight_dtype}: keeps {result['kept'] / 2**30:.2f} GiB, "
-                f"peak while loading {result['peak'] / result['kept']:.3f} of that"
+                f"encoder of {stored / 2**30:.2f} GiB of files, {weight_dtype}: keeps {result['kept'] / 2**30:.2f} "
+                f"GiB, peak while loading {result['peak'] / result['kept']:.3f} of that"
             )
     return "\n".join(lines)
 

@@ -48,7 +48,7 @@ class WeightFiles:
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} has no weight_map; it is not a shard index, {AGAIN}.")
         names = sorted({str(name) for name in weight_map.values()})
-        outside = [name for name in names if Path(name).name != name]
+        outside = [name for name in names if Path(name).name != name or name in ("", "..")]
         if outside:
             raise CheckpointError(f"{index} points outside its folder ({outside[0]!r}); {AGAIN}.")
         missing = [name for name in names if not (self.folder / name).exists()]
@@ -75,7 +75,7 @@ class WeightFiles:
         """The one weight file of a component that is never sharded."""
         files = self.files()
         if len(files) != 1:
-            raise CheckpointError(f"{self.folder} holds weights in {len(files)} files, not one; {AGAIN}.")
+            raise CheckpointError(f"{self.folder} holds weights in {len(files)} files, not in one; {AGAIN}.")
         return files[0]
 
     def read(self, name: str, dtype: torch.dtype, rows: list[int] | None = None) -> torch.Tensor:
@@ -105,13 +105,13 @@ def check_layout(
     missing = [name for name in expected if name not in files.infos]
     if missing:
         raise CheckpointError(
-            f"{files.folder} lacks {_some(missing)}, which {source} calls for; download the folder again."
+            f"{files.folder} lacks {some(missing)}, which {source} calls for; download the folder again."
         )
     unexpected = [name for name in files.infos if name not in expected and not name.startswith(prefixes)]
     if unexpected:
         info = files.infos[unexpected[0]]
         raise CheckpointError(
-            f"{info.file} holds {_some(unexpected)}, which {source} does not know; it belongs to another model, "
+            f"{info.file} holds {some(unexpected)}, which {source} does not know; it belongs to another model, "
             "use the checkpoint's own files."
         )
     for name, shape in expected.items():
@@ -169,7 +169,8 @@ def _nothing_found(folder: Path, stem: str) -> str:
     return f"{folder} has neither {stem}.safetensors.index.json nor {stem}.safetensors; download its weights."
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """A list of tensor names that stays readable in a sentence."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
 
 

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..errors import CheckpointError
 from .entries import MANY, Entries
-from .files import WeightFiles, check_layout
+from .files import WeightFiles, check_layout, some
 
 PATCH, LATENT_CHANNELS = 2, 16
 STORAGE = {
@@ -118,9 +118,9 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
     if vae.first_stage_model is None:
         raise CheckpointError(f"{path} is not an autoencoder that ComfyUI knows; put FLUX's own vae folder there.")
     expected = set(vae.first_stage_model.state_dict())
-    for names, verb in ((expected - held, "lacks"), (held - expected, "holds unknown")):
+    for names, verb in ((expected - held, "lacks"), (held - expected, "holds the unknown")):
         if names:
-            raise CheckpointError(f"{path} {verb} {len(names)} tensors ({min(names)}, …); download FLUX's vae again.")
+            raise CheckpointError(f"{path} {verb} {some(sorted(names))}; download FLUX's vae again.")
     if vae.latent_channels != LATENT_CHANNELS:
         raise CheckpointError(
             f"{path} is an autoencoder of {vae.latent_channels} latent channels, FLUX's has {LATENT_CHANNELS}; put "

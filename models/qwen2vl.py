@@ -103,7 +103,7 @@ def load_qwen2vl(folder: Path, weight_dtype: str = "default") -> Qwen2VL:
 
     expected = _encoder_shapes(network(torch.nn), config)
     check_layout(files, expected, f"{place.name}/config.json", ignored=UNUSED)
-    state = {name: _stored(name, _read(files, name, config), STORAGE[weight_dtype]) for name in expected}
+    state = {name: _read(files, name, config, STORAGE[weight_dtype]) for name in expected}
     for projection, linear in zip(PROJECTIONS, (connector, t5_embedder), strict=True):
         state.update({f"{projection}.{name}": value for name, value in linear.items()})
     model = network(comfy.ops.manual_cast)
@@ -119,10 +119,8 @@ def _encoder_shapes(network: Qwen2VLNetwork, config: Qwen2VLConfig) -> dict[str,
     return {**shapes, EMBEDDINGS: (config.vocabulary, config.width)}
 
 
-def _read(files: WeightFiles, name: str, config: Qwen2VLConfig) -> torch.Tensor:
-    return files.read(name, rows=list(config.prefix_ids) if name == EMBEDDINGS else None)
-
-
-def _stored(name: str, value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    matrix_of_a_block = value.ndim == 2 and name != EMBEDDINGS
-    return value.to(dtype if matrix_of_a_block else torch.bfloat16)
+def _read(files: WeightFiles, name: str, config: Qwen2VLConfig, storage: torch.dtype) -> torch.Tensor:
+    if name == EMBEDDINGS:
+        return files.read(name, torch.bfloat16, rows=list(config.prefix_ids))
+    matrix = len(files.infos[name].shape) == 2
+    return files.read(name, storage if matrix else torch.bfloat16)

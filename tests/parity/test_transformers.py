@@ -46,8 +46,8 @@ def oracle(tiny):
     model = Qwen2VLModel(config).float().eval()
     files = WeightFiles(tiny / "qwen2-vl", "model")
     state = {
-        name if name.startswith("visual.") else name.replace("model.", "language_model.", 1): files.read(name).float()
-        for name in files.infos
+        name if name.startswith("visual.") else name.replace("model.", "language_model.", 1): weight
+        for name, weight in ((name, files.read(name, torch.float32)) for name in files.infos)
     }
     model.load_state_dict(state)
     return model, Qwen2VLImageProcessorPil()
