@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import signal
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .client import ComfyClient, ComfyError, Event, PromptRejected
 from .graphs import variation
 from .options import BUNDLED, demo_options
-from .server import ComfyServer, ServerFailed, default_comfyui
+from .server import ComfyServer, ServerFailed, default_comfyui, leave_on_terminate
 from .sheet import contact_sheet, focus_overlay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +27,7 @@ LOG = ROOT / ".dev" / "demo.log"
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the server's context
+    leave_on_terminate()
     options = demo_options(sys.argv[1:])
     try:
         make(options)

@@ -6,7 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from .server import ComfyServer, ServerFailed, default_comfyui
+from .server import ComfyServer, ServerFailed, default_comfyui, leave_on_terminate
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 
@@ -15,6 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
     port = parser.parse_args().port
+    leave_on_terminate()
     comfyui = default_comfyui()
     for picture in DEMO.rglob("*.png"):  # so that the bundled workflows find their pictures
         target = comfyui / "input" / picture.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -125,6 +126,11 @@ class ComfyServer:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
         raise ServerFailed(f"ComfyUI did not answer on {self.url} within {START_TIMEOUT:.0f} s:\n{self.log_tail()}")
+
+
+def leave_on_terminate() -> None:
+    """Make SIGTERM leave through the context managers, so that no server stays behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @functools.cache
