@@ -21,9 +21,8 @@ def start_comfyui() -> None:
 
     args.cpu = not torch.cuda.is_available()
     import execution  # noqa: F401
-    import server  # noqa: F401
-
     import nodes  # noqa: F401
+    import server  # noqa: F401
 
 
 def import_pack() -> ModuleType:

@@ -10,8 +10,8 @@ import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from comfy_extras.nodes_model_advanced import ModelSamplingFlux
 from goldens import golden, picture, relative_error
-
 from nodes import ConditioningZeroOut
+
 from qwen2vl_flux_pack import focus, schedules
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
