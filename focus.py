@@ -32,6 +32,8 @@ def parse_dots(text: str) -> tuple[Dot, ...]:
 
     r defaults to 0.5, w to 1. Raises InputError with one sentence for anything else.
     """
+    if not isinstance(text, str):
+        raise InputError(f"The dots are a {type(text).__name__}, not JSON text; write them like {EXAMPLE}.")
     if not text.strip():
         return ()
     try:

@@ -58,7 +58,7 @@ class GridDotFocus(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, dots: str | None = None) -> bool | str:
         try:
-            focus.parse_dots(dots or "")  # absent when missing, None while they come from another node
+            focus.parse_dots("" if dots is None else dots)  # None while they come from another node
         except InputError as error:
             return str(error)
         return True

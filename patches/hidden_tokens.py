@@ -25,9 +25,8 @@ WRAPPER = extension.WrappersMP.DIFFUSION_MODEL
 def patch_model(model: ModelPatcher) -> ModelPatcher:
     """A clone of a FLUX.1 MODEL that understands conditioning made by the Qwen2VL connector."""
     if type(model.model) is not comfy.model_base.Flux or not isinstance(model.model.diffusion_model, Flux):
-        raise InputError(
-            f"The model is a {type(model.model).__name__}, and Qwen2VL-Flux works on FLUX.1 only; connect a FLUX.1-dev."
-        )
+        kind = type(getattr(model.model, "model_config", model.model)).__name__
+        raise InputError(f"The model is a {kind}, and Qwen2VL-Flux works on FLUX.1 only; connect a FLUX.1-dev.")
     patched = model.clone()
     patched.remove_wrappers_with_key(WRAPPER, KEY)
     patched.add_wrapper_with_key(WRAPPER, KEY, _with_hidden_tokens)
@@ -78,6 +77,11 @@ def _with_hidden_tokens(
         raise InputError(
             f"The conditioning is {context.shape[-1]} wide and this FLUX takes {flux.params.context_in_dim}; "
             "load the model and the Qwen2VL encoder from the same checkpoint."
+        )
+    if y is not None and y.shape[-1] != flux.params.vec_in_dim:
+        raise InputError(
+            f"The pooled vector is {y.shape[-1]} wide and this FLUX takes {flux.params.vec_in_dim}; load the model and "
+            "the text encoders from the same checkpoint."
         )
     if hidden is not None:
         if hidden.shape[-1] != flux.hidden_size:

@@ -245,6 +245,14 @@ def test_bad_dots(text, thing, remedy):
     assert thing in sentence and remedy in sentence, sentence
 
 
+@pytest.mark.parametrize("value, kind", [([{"x": 0.5, "y": 0.5}], "list"), ({}, "dict"), (5, "int"), (b"[]", "bytes")])
+def test_dots_that_are_no_text(value, kind):
+    with pytest.raises(InputError) as raised:
+        parse_dots(value)
+    sentence = one_sentence(raised.value)
+    assert f"The dots are a {kind}, not JSON text" in sentence and LIKE in sentence
+
+
 def test_any_text_is_dots_or_one_sentence():
     """2000 seeded texts, from noise to almost good ones."""
     dice = random.Random(7)
