@@ -77,7 +77,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny
     """A real ComfyUI with the pack, with input, output, temp and user folders of its own."""
     home = tmp_path_factory.mktemp("comfyui")
     paths = home / "extra_model_paths.yaml"
-    models = {"qwen2vl_flux": str(checkpoint_root), "diffusion_models": str(_single_file_flux(home / "unet").parent)}
+    models = {
+        "qwen2vl_flux": str(checkpoint_root),
+        "diffusion_models": str(_single_file_flux(home / "unet").parent),
+        "vae": str(ROOT / "demo" / "flux" / "vae"),
+    }
     paths.write_text(json.dumps({"tests": models}))  # JSON is YAML
     folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
     extra = ["--extra-model-paths-config", str(paths)]
@@ -88,6 +92,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny
 @pytest.fixture
 def client(server: ComfyServer) -> ComfyClient:
     return ComfyClient(server.url)
+
+
+@pytest.fixture(scope="session")
+def example(server: ComfyServer) -> str:
+    """The picture that every new ComfyUI has in its input folder, uploaded under its own name."""
+    return ComfyClient(server.url).upload_image(COMFYUI / "input" / "example.png")
 
 
 @pytest.fixture(scope="session")

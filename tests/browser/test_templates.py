@@ -1,0 +1,129 @@
+"""The bundled workflows as somebody meets them: opened in the template browser and run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+from bundled import FOLDER, GRAPHS, ON_DEMO, canonical
+from playwright.sync_api import Browser, Locator, Page
+
+from qwen2vl_flux_pack.automation.client import ComfyClient
+from qwen2vl_flux_pack.automation.server import ComfyServer
+
+PATIENCE = 60.0
+REPORT = "Resolve them before running the workflow"  # said of missing nodes, models and pictures
+
+
+@pytest.fixture
+def page(browser: Browser, server: ComfyServer, example: str) -> Iterator[Page]:
+    """The interface, past its first greeting, with the picture that the workflows open in the input folder.
+
+    A test fails when the page throws, or logs an error after the interface has come up.
+    """
+    settings = json.dumps({"Comfy.TutorialCompleted": True}).encode()
+    urlopen(Request(f"{server.url}/settings", settings, {"Content-Type": "application/json"})).close()
+    page = browser.new_page(viewport={"width": 1920, "height": 1080})
+    page.set_default_timeout(PATIENCE * 1000)
+    thrown: list[str] = []
+    page.on("pageerror", lambda error: thrown.append(str(error)))
+    page.goto(server.url)
+    page.wait_for_function("window.app?.graph && window.LiteGraph")
+    page.get_by_role("button", name="Templates").wait_for()
+    page.on("console", lambda said: thrown.append(f"{said.text} ({said.location['url']})") if is_error(said) else None)
+    yield page
+    page.close()
+    assert not thrown
+
+
+def is_error(said) -> bool:
+    """Whether a console message is an error, other than one about a host that cannot be reached from here."""
+    return said.type == "error" and "net::ERR_" not in said.text
+
+
+def nodes_of(name: str) -> list[dict]:
+    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))["nodes"]
+
+
+def open_category(page: Page) -> Locator:
+    """The template browser with the pack's own templates."""
+    offered = page.evaluate("async () => (await fetch('/workflow_templates')).json()")
+    folder = next(folder for folder, names in offered.items() if set(names) == set(GRAPHS))  # of the pack
+    page.get_by_role("button", name="Templates").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text(folder).first.click()
+    dialog.get_by_text(f"Showing {len(GRAPHS)} of {len(GRAPHS)} templates").wait_for()
+    return dialog
+
+
+def open_template(page: Page, name: str) -> None:
+    open_category(page).get_by_test_id(f"template-workflow-{name}").click()
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.wait_for_function("count => app.graph.nodes.length === count", arg=len(nodes_of(name)))
+    page.wait_for_timeout(1000)  # for what the interface says after it has looked the workflow over
+
+
+def test_thumbnails(page: Page, tmp_path: Path) -> None:
+    dialog = open_category(page)
+    for name in GRAPHS:
+        picture = dialog.get_by_test_id(f"template-workflow-{name}").locator("img")
+        picture.wait_for()
+        page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+        assert "default-template" not in picture.get_attribute("src")
+    page.screenshot(path=tmp_path / "templates.png")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_opens_without_a_missing_node(page: Page, name: str, tmp_path: Path) -> None:
+    open_template(page, name)
+    page.screenshot(path=tmp_path / f"{name}.png")
+    unknown = "app.graph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
+    assert page.evaluate(unknown) == []
+    assert page.get_by_text(REPORT).count() == (name not in ON_DEMO)  # single files are the reader's own
+    assert canonical(page.evaluate("async () => (await app.graphToPrompt()).output")) == canonical(GRAPHS[name])
+
+
+@pytest.mark.parametrize("name", ON_DEMO)
+def test_runs(page: Page, server: ComfyServer, name: str, tmp_path: Path) -> None:
+    open_template(page, name)
+    before = set(history(server))
+    page.get_by_test_id("queue-button").click()
+    entry = finished(server, before)
+    assert entry["status"]["status_str"] == "success"
+    images = [image for output in entry["outputs"].values() for image in output["images"]]
+    assert [image["type"] for image in images].count("output") == 4
+    shown = "app.graph.nodes.find(node => node.type === 'SaveImage').imgs?.length === 4"
+    page.wait_for_function(shown)
+    page.wait_for_timeout(500)  # nodes grow when a picture does not fit
+    page.screenshot(path=tmp_path / f"{name}.png")
+    sizes = {str(node["id"]): node["size"] for node in nodes_of(name)}
+    assert dict(page.evaluate("app.graph.nodes.map(node => [String(node.id), [...node.size]])")) == sizes
+
+
+def test_every_node_and_socket_has_words(client: ComfyClient) -> None:
+    own = {name: node for name, node in client.object_info().items() if node["category"].startswith("Qwen2VL-Flux")}
+    assert own
+    for name, node in own.items():
+        inputs = {**node["input"].get("required", {}), **node["input"].get("optional", {})}
+        assert node["description"] and all(options["tooltip"] for _, options in inputs.values()), name
+        assert all(node["output_tooltips"]), name
+
+
+def history(server: ComfyServer) -> dict:
+    with urlopen(f"{server.url}/history") as answer:
+        return json.load(answer)
+
+
+def finished(server: ComfyServer, before: set[str]) -> dict:
+    """The first prompt that ends after those."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        new = [entry for key, entry in history(server).items() if key not in before]
+        if new:
+            return new[0]
+        time.sleep(0.2)
+    raise AssertionError(f"No prompt ended within {PATIENCE:.0f} s")

@@ -1,0 +1,76 @@
+"""The files in workflows/, as they appear in the template browser."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+
+import pytest
+from bundled import FOLDER
+from PIL import Image
+
+import qwen2vl_flux_pack
+
+FILES = sorted(FOLDER.glob("*.json"))
+TITLE = 30  # pixels above a node's position
+each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def test_every_node_of_the_pack_is_in_a_workflow() -> None:
+    async def collect() -> set[str]:
+        extension = await qwen2vl_flux_pack.comfy_entrypoint()
+        await extension.on_load()
+        return {node.GET_SCHEMA().node_id for node in await extension.get_node_list()}
+
+    used = {node["type"] for file in FILES for node in json.loads(file.read_text("utf-8"))["nodes"]}
+    assert asyncio.run(collect()) <= used
+
+
+def test_every_workflow_has_a_thumbnail_and_nothing_else_is_there() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {file.stem + end for file in FILES for end in (".json", ".jpg")}
+
+
+@each_file
+def test_thumbnail_is_a_small_square_jpeg(file) -> None:
+    path = file.with_suffix(".jpg")
+    with Image.open(path) as picture:
+        assert picture.format == "JPEG" and picture.width == picture.height >= 400
+    assert path.stat().st_size < 100_000
+
+
+@each_file
+def test_layout(file) -> None:
+    """Nothing lies on anything else, groups hold their nodes, and links between nodes run from left to right."""
+    workflow = json.loads(file.read_text("utf-8"))
+    nodes = {node["id"]: box(*node["pos"], *node["size"], title=TITLE) for node in workflow["nodes"]}
+    groups = [box(*group["bounding"]) for group in workflow["groups"]]
+    notes = {node["id"] for node in workflow["nodes"] if node["type"] == "MarkdownNote"}
+    assert len(notes) == 1
+    areas = [*groups, *(nodes[note] for note in notes)]
+    for boxes in (nodes.values(), areas):
+        assert not [pair for pair in itertools.combinations(boxes, 2) if overlap(*pair)]
+    for node_id in nodes.keys() - notes:
+        assert any(holds(group, nodes[node_id]) for group in groups), node_id
+    backward = [link for link in workflow["links"] if nodes[link[1]][0] > nodes[link[3]][0]]
+    assert not backward
+
+
+@each_file
+def test_a_second_run_repeats_the_first(file) -> None:
+    (noise,) = (n for n in json.loads(file.read_text("utf-8"))["nodes"] if n["type"] == "RandomNoise")
+    assert noise["widgets_values"][1] == "fixed"
+
+
+def box(x: float, y: float, width: float, height: float, title: float = 0) -> Box:
+    return x, y - title, x + width, y + height
+
+
+def overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def holds(outer: Box, inner: Box) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
