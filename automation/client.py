@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import queue
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -84,11 +85,21 @@ class ComfyClient:
         return _wait(self._upload(Path(path)))
 
     def run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None = None) -> Run:
-        """Queue a prompt and wait for its end. `on_event` sees each message as it arrives.
+        """Queue a prompt and wait for its end. `on_event` sees each message as it arrives, in the calling thread, and
+        may call the client.
 
         Raises PromptRejected, NodeFailed, RunInterrupted or ServerUnreachable.
         """
-        return _wait(self._run(prompt, on_event or (lambda event: None)))
+        arriving: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        work = asyncio.run_coroutine_threadsafe(self._run(prompt, arriving.put), _loop())
+        work.add_done_callback(lambda _: arriving.put(None))
+        try:
+            for event in iter(arriving.get, None):
+                if on_event:
+                    on_event(event)
+            return work.result()
+        finally:
+            work.cancel()  # closes the connection when on_event raised
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
         """The bytes of a file as an output names it: {"filename", "subfolder", "type"}."""
@@ -111,7 +122,7 @@ class ComfyClient:
         return json.loads(await self._request(method, path, **options))
 
     async def _upload(self, path: Path) -> str:
-        form = aiohttp.FormData()
+        form = aiohttp.FormData(quote_fields=False)  # quoted, the server would store a%20b.png
         form.add_field("image", path.read_bytes(), filename=path.name)
         answer = await self._json("POST", "/upload/image", data=form)
         return f"{answer['subfolder']}/{answer['name']}".lstrip("/")
@@ -174,11 +185,11 @@ class ComfyClient:
     async def _history(self, prompt_id: str) -> dict[str, Any] | None:
         """How the prompt ended, None when the server does not know of an end."""
         try:
+            queued = await self._is_queued(prompt_id)  # first: what has left the queue is in the history
             entry = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
-            queued = entry is None and await self._is_queued(prompt_id)
         except ServerUnreachable as error:
             raise ServerUnreachable(f"{self.url} stopped answering while it ran the prompt") from error
-        if queued:
+        if queued and entry is None:
             raise ServerUnreachable(f"The connection to {self.url} broke while it ran the prompt")
         return entry
 

@@ -1,0 +1,350 @@
+"""The headless client against real servers, also through a connection that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from qwen2vl_flux_pack.automation import client as client_module
+from qwen2vl_flux_pack.automation.client import (
+    ComfyClient,
+    ComfyError,
+    Event,
+    NodeFailed,
+    PromptRejected,
+    RunInterrupted,
+    ServerUnreachable,
+)
+from qwen2vl_flux_pack.automation.graphs import Prompt, variation
+from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
+
+LONG = 1000  # sampling steps: some seconds
+
+
+def node(class_type: str, **inputs: object) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+@pytest.fixture(scope="module")
+def reference(server: ComfyServer, root: Path) -> str:
+    return ComfyClient(server.url).upload_image(root / "demo" / "reference.png")
+
+
+@pytest.fixture
+def graph(reference: str) -> Callable[..., Prompt]:
+    """Small variations that no earlier test has left in the server's cache."""
+    seeds = iter(range(time.time_ns(), time.time_ns() + 100))
+    return lambda steps=2, **options: variation(reference, size=64, steps=steps, seed=next(seeds), **options)
+
+
+def asked(server: ComfyServer, what: str) -> dict:
+    with urlopen(f"{server.url}/{what}") as answer:
+        return json.load(answer)
+
+
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def at_first(kind: str, node_id: str, action: Callable[[], object]) -> Callable[[Event], None]:
+    """An on_event that acts once, on the first message of a kind about a node."""
+    actions = iter([action])
+
+    def on_event(event: Event) -> None:
+        if event["type"] == kind and event["data"]["node"] == node_id:
+            next(actions, lambda: None)()
+
+    return on_event
+
+
+class Relay:
+    """Passes bytes between a port of its own and a server until told to cut; each connection has its own thread."""
+
+    def __init__(self, port: int):
+        self._port = port
+        self._live: list[socket.socket] = []
+        self.open = threading.Event()  # while it is clear, new connections wait
+        self.open.set()
+        self._listener = socket.create_server((HOST, 0))
+        self.url = f"http://{HOST}:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection there is."""
+        for end in self._live:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it has ended already
+                pass
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near = self._listener.accept()[0]
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._pass, args=(near,), daemon=True).start()
+
+    def _pass(self, near: socket.socket) -> None:
+        self.open.wait()
+        with near, socket.create_connection((HOST, self._port)) as far:
+            self._live += (near, far)
+            while True:
+                for source in select.select([near, far], [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    (far if source is near else near).sendall(data)
+
+
+@pytest.fixture
+def relay(server: ComfyServer) -> Iterator[Relay]:
+    relay = Relay(server.port)
+    yield relay
+    relay.close()
+
+
+def test_a_run_from_its_first_message_to_its_last(client, graph):
+    prompt, seen = graph(steps=20), []
+    run = client.run(prompt, seen.append)
+    assert run.events == seen
+    assert {event["data"]["prompt_id"] for event in seen} == {run.prompt_id}
+    kinds = [event["type"] for event in seen]
+    assert kinds[:2] == ["execution_start", "execution_cached"]
+    assert kinds[-2:] == ["execution_success", "executing"] and seen[-1]["data"]["node"] is None
+    steps = [event["data"] for event in seen if event["type"] == "progress" and event["data"]["node"] == "sample"]
+    values = [step["value"] for step in steps]  # ComfyUI leaves out some that follow too fast
+    assert values == sorted(set(values)) and values[-1] == 20 and len(values) > 1
+    assert {step["max"] for step in steps} == {20}
+    assert run.executed[-3:] == ["sample", "decode", "save"]
+    (image,) = run.outputs["save"]["images"]
+    shown = next(event["data"]["output"] for event in seen if event["type"] == "executed")
+    assert shown == {"images": [image]} and client.fetch(image)[1:4] == b"PNG"
+
+
+def test_cached_and_executed_nodes(client, graph):
+    first = graph()
+    client.run(first)
+    again = client.run(first)
+    assert again.executed == [] and set(again.cached) == set(first)
+    assert again.outputs["save"]["images"]
+    other = {**first, "noise": graph()["noise"]}
+    run = client.run(other)
+    assert run.executed == ["noise", "sample", "decode", "save"]
+    assert set(run.cached) == set(first) - {"noise", "sample", "decode", "save"}
+
+
+def test_runs_at_once_keep_to_themselves(client, graph):
+    prompts = [graph(prefix=f"at_once_{number}") for number in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        runs = list(threads.map(client.run, prompts))
+    for number, run in enumerate(runs):
+        assert {event["data"]["prompt_id"] for event in run.events} == {run.prompt_id}
+        (image,) = run.outputs["save"]["images"]
+        assert image["filename"].startswith(f"at_once_{number}")
+
+
+def test_inside_a_running_event_loop(client, graph):
+    async def inside() -> list[str]:
+        return client.run(graph()).executed
+
+    assert "sample" in asyncio.run(inside())
+
+
+def test_what_on_event_raises_comes_out(client, graph):
+    def on_event(event: Event) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        client.run(graph(), on_event)
+
+
+def test_a_rejected_prompt_names_node_and_input(client, graph):
+    prompt = graph()
+    prompt["sigmas"]["inputs"]["steps"] = 0
+    with pytest.raises(PromptRejected) as raised:
+        client.run(prompt)
+    assert "node 'sigmas' (Qwen2VLFluxSigmas): input 'steps'" in str(raised.value)
+    assert list(raised.value.node_errors) == ["sigmas"]
+
+
+def test_the_good_half_of_a_rejected_prompt_does_not_run_on(client, server, graph):
+    """The server itself would run the outputs that are in order."""
+    prompt = graph(steps=LONG, prefix="half_rejected")
+    prompt["other"] = node("SaveImage", images=["image", 0])
+    with pytest.raises(PromptRejected, match=r"node 'other' \(SaveImage\): input 'filename_prefix'"):
+        client.run(prompt)
+    assert "sample" in client.run(graph()).executed  # its turn comes when the other is gone
+    assert not any("half_rejected" in str(entry["outputs"]) for entry in asked(server, "history").values())
+
+
+def test_a_failed_node_is_named_with_its_message(client, graph):
+    prompt = graph()
+    prompt["image"] = node("EmptyImage", width=4000, height=1, batch_size=1, color=0)
+    with pytest.raises(NodeFailed) as raised:
+        client.run(prompt)
+    error = raised.value
+    assert (error.node_id, error.node_type) == ("encode", "Qwen2VLEncode")
+    assert error.exception_type.endswith("InputError") and "4000×1" in error.message
+    assert str(error) == f"Qwen2VLEncode (node 'encode') failed: {error.message}"
+    assert "qwen2vl_encode.py" in error.traceback
+
+
+@pytest.mark.parametrize("by", ["another thread", "on_event"])
+def test_interrupt(client, graph, by):
+    sampling, steps = threading.Event(), Counter()
+    on_first = at_first("progress", "sample", sampling.set if by == "another thread" else client.interrupt)
+
+    def on_event(event: Event) -> None:
+        steps[event["type"]] += 1
+        on_first(event)
+
+    other = threading.Thread(target=lambda: sampling.wait(60) and client.interrupt())
+    if by == "another thread":
+        other.start()
+    with pytest.raises(RunInterrupted, match=r"interrupted at SamplerCustomAdvanced \(node 'sample'\)"):
+        client.run(graph(steps=LONG), on_event)
+    assert 0 < steps["progress"] < LONG
+    if by == "another thread":
+        other.join()
+
+
+def test_a_prompt_taken_out_of_the_queue(client, server, graph, monkeypatch):
+    monkeypatch.setattr(client_module, "QUIET", 0.5)
+    with ThreadPoolExecutor(2) as threads:
+        sampling = threading.Event()
+        running = threads.submit(client.run, graph(steps=LONG), at_first("progress", "sample", sampling.set))
+        assert sampling.wait(60)
+        waiting = threads.submit(client.run, graph())
+        eventually(lambda: asked(server, "queue")["queue_pending"])
+        urlopen(Request(f"{server.url}/queue", json.dumps({"clear": True}).encode(), method="POST")).close()
+        with pytest.raises(RunInterrupted, match="taken out of the server's queue"):
+            waiting.result(60)
+        client.interrupt()
+        with pytest.raises(RunInterrupted, match="interrupted at"):
+            running.result(60)
+
+
+def test_a_cut_connection_while_the_prompt_goes_on(relay, server, graph):
+    ids = []
+
+    def on_event(event: Event) -> None:
+        ids.append(event["data"]["prompt_id"])
+        on_first(event)
+
+    on_first = at_first("progress", "sample", relay.cut)
+    with pytest.raises(ServerUnreachable, match=f"{relay.url} broke while it ran the prompt"):
+        ComfyClient(relay.url).run(graph(steps=LONG // 4), on_event)
+    eventually(lambda: ids[0] in asked(server, "history"))
+    assert asked(server, "history")[ids[0]]["outputs"]["save"]["images"]
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["well", "badly"])
+def test_a_prompt_that_ends_while_the_connection_is_cut(relay, server, graph, good):
+    """Nothing is lost: the server's history knows the end."""
+    prompt = graph(steps=20)
+    if not good:  # fails after the sampling
+        prompt["tokens"] = node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=["decode", 0], token_budget=0)
+        prompt["strip"] = node("ImageScale", image=["decode", 0], upscale_method="bilinear", width=4000, height=1)
+        prompt["strip"]["inputs"]["crop"] = "disabled"
+        prompt["tokens"]["inputs"]["image"] = ["strip", 0]
+        prompt["save"] = node("PreviewAny", source=["tokens", 0])
+    known = set(asked(server, "history"))
+
+    def cut() -> None:
+        relay.open.clear()
+        relay.cut()
+        eventually(lambda: set(asked(server, "history")) - known)
+        relay.open.set()
+
+    client = ComfyClient(relay.url)
+    if good:
+        run = client.run(prompt, at_first("progress", "sample", cut))
+        assert client.fetch(run.outputs["save"]["images"][0])[1:4] == b"PNG"
+        assert run.events and run.events[-1]["type"] != "execution_success"
+        assert {"qwen2vl", "model"} <= {*run.cached, *run.executed}
+    else:
+        with pytest.raises(NodeFailed, match=r"Qwen2VLEncode \(node 'tokens'\) failed: .*4000×1"):
+            client.run(prompt, at_first("progress", "sample", cut))
+
+
+def test_a_killed_server(tmp_path):
+    """Without the pack, to be quick: one blur of a large picture takes longer than the test."""
+    folders = {f"{kind}_dir": tmp_path / kind for kind in ("output", "input", "temp", "user")}
+    extra = ["--disable-all-custom-nodes", "--disable-api-nodes"]
+    prompt = {
+        "large": node("EmptyImage", width=8192, height=8192, batch_size=1, color=0),
+        "blur": node("ImageBlur", image=["large", 0], blur_radius=31, sigma=10.0),
+        "show": node("PreviewImage", images=["blur", 0]),
+    }
+    with ComfyServer(default_comfyui(), log=tmp_path / "log", extra_args=extra, **folders) as server:
+        killed = []
+
+        def kill() -> None:
+            server.process.kill()
+            killed.append(time.monotonic())
+
+        with pytest.raises(ServerUnreachable, match=f"{server.url} stopped answering while it ran the prompt"):
+            ComfyClient(server.url).run(prompt, at_first("executing", "blur", kill))
+        assert time.monotonic() - killed[0] < 10
+        with pytest.raises(ServerUnreachable, match=f"No ComfyUI answers on {server.url}"):
+            ComfyClient(server.url).object_info()
+
+
+def test_a_port_where_nothing_listens(root):
+    with socket.socket() as reserved:
+        reserved.bind((HOST, 0))
+        client = ComfyClient(f"http://{HOST}:{reserved.getsockname()[1]}")
+        calls = [
+            client.object_info,
+            client.interrupt,
+            lambda: client.run({"1": node("EmptyImage")}),
+            lambda: client.upload_image(root / "demo" / "reference.png"),
+            lambda: client.fetch({"filename": "a.png", "subfolder": "", "type": "output"}),
+        ]
+        for call in calls:
+            with pytest.raises(ServerUnreachable, match=f"^No ComfyUI answers on {client.url}$"):
+                call()
+
+
+@pytest.mark.parametrize("name", ["plain.png", "two words.png", "grün 雪 (50%25).png"])
+def test_uploaded_pictures_keep_name_and_bytes(client, root, tmp_path, name):
+    path = Path(shutil.copy(root / "demo" / "reference.png", tmp_path / name))
+    assert client.upload_image(path) == name
+    assert client.fetch({"filename": name, "subfolder": "", "type": "input"}) == path.read_bytes()
+    shown = {"image": node("LoadImage", image=name), "show": node("PreviewImage", images=["image", 0])}
+    assert client.run(shown).outputs["show"]["images"]
+
+
+def test_two_pictures_of_one_name(client, root, tmp_path):
+    scenes = sorted((root / "demo" / "scenes").glob("*.png"))[:2]
+    names = []
+    for scene in scenes:
+        names.append(client.upload_image(shutil.copy(scene, tmp_path / "same.png")))
+    assert len(set(names)) == 2
+    for scene, name in zip(scenes, names, strict=True):
+        assert client.fetch({"filename": name, "subfolder": "", "type": "input"}) == scene.read_bytes()
+
+
+def test_a_file_that_the_server_does_not_have(client):
+    with pytest.raises(ComfyError, match="GET /view .* answered 404"):
+        client.fetch({"filename": "gone.png", "subfolder": "", "type": "output"})
