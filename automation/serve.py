@@ -25,7 +25,7 @@ def main() -> None:
     try:
         with ComfyServer(comfyui, port=port) as server:
             print(f"\nOpen {server.url} (Workflow > Browse Templates shows the pack's workflows). Ctrl-C stops it.\n")
-            server.process.wait()
+            raise SystemExit(server.process.wait())
     except KeyboardInterrupt:
         pass
     except ServerFailed as error:

@@ -52,7 +52,7 @@ class ComfyServer:
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
     ):
-        self.comfyui = Path(comfyui)
+        self.comfyui = Path(comfyui).absolute()
         self.python = str(python)
         self.port = port or _free_port()
         self.url = f"http://{HOST}:{self.port}"
@@ -64,10 +64,10 @@ class ComfyServer:
         directories = {"output": output_dir, "input": input_dir, "temp": temp_dir, "user": user_dir}
         for kind, folder in directories.items():
             if folder is not None:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                self._arguments += [f"--{kind}-directory", str(folder)]
+                folder.mkdir(parents=True, exist_ok=True)
+                self._arguments += [f"--{kind}-directory", str(folder.absolute())]
         if user_dir is not None:  # ComfyUI's own database is locked while another ComfyUI runs
-            self._arguments += ["--database-url", f"sqlite:///{Path(user_dir, 'comfyui.db').as_posix()}"]
+            self._arguments += ["--database-url", f"sqlite:///{(user_dir / 'comfyui.db').absolute().as_posix()}"]
 
     def __enter__(self) -> ComfyServer:
         self.start()
@@ -78,9 +78,13 @@ class ComfyServer:
 
     def start(self) -> None:
         """Start ComfyUI and wait until it answers."""
+        if _answers(self.port):  # it would be taken for ours
+            raise ServerFailed(f"Another program is using port {self.port} already; stop it or choose another port")
         command = [self.python, str(self.comfyui / "main.py"), *self._arguments]
         if not has_accelerator(self.python):
             command.append("--cpu")
+        if self.log:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
         output = open(self.log, "wb") if self.log else None
         try:
             self.process = subprocess.Popen(
@@ -117,15 +121,15 @@ class ComfyServer:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise ServerFailed(
-                    f"ComfyUI ended at its start (exit status {self.process.returncode}):\n{self.log_tail()}"
-                )
+                status = self.process.returncode
+                raise ServerFailed(f"ComfyUI ended at its start (exit status {status})\n{self.log_tail()}".rstrip())
             try:
                 with opener.open(f"{self.url}/system_stats", timeout=5):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
-        raise ServerFailed(f"ComfyUI did not answer on {self.url} within {START_TIMEOUT:.0f} s:\n{self.log_tail()}")
+        late = f"ComfyUI did not answer on {self.url} within {START_TIMEOUT:.0f} s"
+        raise ServerFailed(f"{late}\n{self.log_tail()}".rstrip())
 
 
 def leave_on_terminate() -> None:
@@ -137,6 +141,14 @@ def leave_on_terminate() -> None:
 def has_accelerator(python: str) -> bool:
     """Whether that interpreter's torch sees a device other than the CPU; ComfyUI needs --cpu when it does not."""
     return subprocess.run([python, "-c", _HAS_ACCELERATOR], stderr=subprocess.DEVNULL).returncode == 0
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _free_port() -> int:
