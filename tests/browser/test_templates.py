@@ -16,7 +16,7 @@ from qwen2vl_flux_pack.automation.client import ComfyClient
 from qwen2vl_flux_pack.automation.server import ComfyServer
 
 PATIENCE = 60.0
-REPORT = "Resolve them before running the workflow"  # said of missing nodes, models and pictures
+REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_opens_without_a_missing_node(page: Page, name: str, tmp_path: Path) -> 
     page.screenshot(path=tmp_path / f"{name}.png")
     unknown = "app.graph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
     assert page.evaluate(unknown) == []
-    assert page.get_by_text(REPORT).count() == (name not in ON_DEMO)  # single files are the reader's own
+    assert page.get_by_role("button", name=REPORT).count() == (name not in ON_DEMO)  # single files are the reader's own
     assert canonical(page.evaluate("async () => (await app.graphToPrompt()).output")) == canonical(GRAPHS[name])
 
 
