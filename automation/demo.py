@@ -42,6 +42,7 @@ def make(options: Namespace) -> None:
     """Start the server, make the pictures and the sheet, print where they are."""
     picture_path = options.image or SCENES / "reference.png"
     reference = _opened(picture_path)
+    _make_folder(options.output)
     for remark in remarks(options):
         print(remark)
     checkpoint, environment = options.checkpoint, {}
@@ -55,7 +56,8 @@ def make(options: Namespace) -> None:
     print("Starting ComfyUI ...", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folders = {f"{kind}_dir": Path(scratch, kind) for kind in ("output", "input", "temp", "user")}
-        with ComfyServer(default_comfyui(), env=environment, log=LOG, **folders) as server:
+        extra = ["--disable-api-nodes"]  # starts sooner
+        with ComfyServer(default_comfyui(), extra_args=extra, env=environment, log=LOG, **folders) as server:
             print(f"  answers on {server.url} after {time.monotonic() - started:.1f} s", flush=True)
             client = ComfyClient(server.url)
             name = client.upload_image(picture_path)
@@ -154,8 +156,16 @@ def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         print(f"demo: {path} is not a picture that can be read ({error})", file=sys.stderr)
+        sys.exit(2)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"demo: the folder {folder} cannot be made ({error.strerror})", file=sys.stderr)
         sys.exit(2)
 
 
@@ -165,7 +175,6 @@ def _decoded(data: bytes) -> Image.Image:
 
 def _free_prefix(folder: Path) -> Path:
     """folder/variation_001, or the first number of which no file is there yet."""
-    folder.mkdir(parents=True, exist_ok=True)
     names = (f"variation_{number:03d}" for number in itertools.count(1))
     return folder / next(name for name in names if not any(folder.glob(f"{name}_*")))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 BUNDLED = "demo"
+MAX_COUNT = 64
+MAX_RADIUS = 10
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,9 +31,12 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--image", type=_file, help="the reference picture (default: a scene of the bundled model)")
     parser.add_argument("--prompt", help="text that steers the variations")
     parser.add_argument("--focus", type=_focus, metavar="X,Y,R", help="keep what lies in this circle (0..1)")
-    parser.add_argument("--count", type=_whole(1, 64), default=4, help="how many variations (default: %(default)s)")
-    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), default=0, help="of the first one (default: %(default)s)")
-    parser.add_argument("--size", type=_whole(16, 4096), help="pixels per side (default: 128 bundled, else 1024)")
+    parser.add_argument(
+        "--count", type=_whole(1, MAX_COUNT), default=4, help="how many variations (default: %(default)s)"
+    )
+    seed = _whole(0, 2**64 - MAX_COUNT)
+    parser.add_argument("--seed", type=seed, default=0, help="of the first one (default: %(default)s)")
+    parser.add_argument("--size", type=_whole(64, 2048), help="pixels per side (default: 128 bundled, else 1024)")
     parser.add_argument("--steps", type=_whole(1, 1000), help="sampling steps (default: 20 bundled, else 28)")
     parser.add_argument(
         "--checkpoint",
@@ -63,10 +69,10 @@ def _folder(text: str) -> Path:
 
 def _checkpoint(text: str) -> str:
     """The bundled name and plain names stay; a folder becomes its absolute path."""
-    path = Path(text).expanduser().absolute()
+    path = Path(os.path.abspath(Path(text).expanduser()))  # a link keeps its name, .. gets one
     if text == BUNDLED:
         return text
-    if path.is_dir():
+    if text and path.is_dir():
         return str(path)
     if not text or Path(text).name != text:
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
@@ -78,8 +84,8 @@ def _focus(text: str) -> str:
         x, y, radius = (float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"write x,y,r as three numbers such as 0.3,0.4,0.2, not {text!r}") from None
-    if not (0 <= x <= 1 and 0 <= y <= 1 and radius > 0):
-        raise argparse.ArgumentTypeError(f"x and y lie in 0..1 and r is above 0, not {text}")
+    if not (0 <= x <= 1 and 0 <= y <= 1 and 0 < radius <= MAX_RADIUS):
+        raise argparse.ArgumentTypeError(f"x and y lie in 0..1, r is above 0 and at most {MAX_RADIUS}, not {text}")
     return text
 
 
