@@ -164,8 +164,9 @@ def link_pack(custom_nodes: Path) -> None:
     if any(entry.resolve() == ROOT for entry in custom_nodes.iterdir()):
         return
     link = custom_nodes / PACK
-    if link.exists():
-        raise Problem(f"{link} is another copy of the pack; remove or rename it first")
+    for entry in custom_nodes.iterdir():  # ComfyUI-Manager writes the name in small letters
+        if entry.name.lower() == PACK.lower() and entry.exists():
+            raise Problem(f"{entry} is another copy of the pack; move it out of custom_nodes first")
     if link.is_symlink():  # it points to a place that is gone
         link.unlink()
     if os.name == "nt":  # a junction needs no administrator, a symbolic link does
@@ -186,8 +187,9 @@ def tools() -> Path:
 
 def wants_browser(arguments: Sequence[str]) -> bool:
     """Whether a pytest command line can reach the browser tests."""
-    named = [argument for argument in arguments if argument.startswith("tests")]
-    reached = not named or any(name.rstrip("/") == "tests" or name.startswith("tests/browser") for name in named)
+    paths = [Path(argument).parts for argument in arguments]
+    named = [parts for parts in paths if parts[:1] == ("tests",)]
+    reached = not named or any(parts[1:2] in ((), ("browser",)) for parts in named)
     return reached and (ROOT / "tests" / "browser").is_dir()
 
 

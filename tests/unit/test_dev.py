@@ -1,0 +1,200 @@
+"""dev.py's own decisions, on a copy of it in a folder of its own, so that nothing here reaches .dev/."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def dev(root: Path, tmp_path: Path) -> ModuleType:
+    """dev.py of a repository in a temporary folder."""
+    (tmp_path / "repository").mkdir()
+    spec = importlib.util.spec_from_file_location("dev", shutil.copy(root / "dev.py", tmp_path / "repository"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def comfyui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that passes for ComfyUI, in a folder of its own; no COMFYUI_ variable is set."""
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.delenv("COMFYUI_PYTHON", raising=False)
+    folder = tmp_path / "portable" / "ComfyUI"
+    folder.mkdir(parents=True)
+    (folder / "main.py").touch()
+    return folder
+
+
+def touched(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+# ---- what is done once ---------------------------------------------------------------------------------------------
+
+
+def test_once_per_thing_asked(dev, tmp_path):
+    stamp, done = tmp_path / "stamps" / "thing", []
+    for asked in ("a", "a", "b", "b", "a"):
+        dev.once(stamp, asked, "Doing", lambda asked=asked: done.append(asked))
+    assert done == ["a", "b", "a"]
+
+
+def test_what_failed_is_done_again(dev, tmp_path):
+    stamp, done = tmp_path / "thing", []
+    dev.once(stamp, "a", "Doing", lambda: done.append(1))
+    with pytest.raises(ZeroDivisionError):
+        dev.once(stamp, "b", "Doing", lambda: 1 / 0)
+    assert not stamp.exists()
+    dev.once(stamp, "a", "Doing", lambda: done.append(2))  # what the failed one left behind is unknown
+    assert done == [1, 2]
+
+
+def test_stamps_go_with_their_environment(dev, tmp_path):
+    inside = dev.stamps_for(dev.python_in(dev.DEV / "venv"))
+    assert inside == dev.DEV / "venv" / ".stamps"
+    others = {dev.stamps_for(tmp_path / name / "bin" / "python") for name in ("one", "two")}
+    assert len(others) == 2 and all(dev.DEV in stamps.parents for stamps in others)
+
+
+def test_install_by_pip(dev, tmp_path, capfd):
+    """Once for the same lists, again for others; what pip could not install counts as not done."""
+    python, requirements = Path(sys.executable), tmp_path / "requirements.txt"
+    requirements.write_text("pip\n")  # which is there, so that nothing is fetched
+    dev.install(python, "pack", [], [requirements])
+    dev.install(python, "pack", [], [requirements])
+    assert capfd.readouterr().out.count("Installing pack") == 1
+    requirements.write_text(f"{tmp_path / 'gone'}\n")
+    for _ in range(2):
+        with pytest.raises(dev.Problem, match="^pip could not install pack for .*; its own message stands above$"):
+            dev.install(python, "pack", [], [requirements])
+        said = capfd.readouterr()
+        assert "Installing pack" in said.out and "gone" in said.err
+
+
+# ---- ComfyUI -------------------------------------------------------------------------------------------------------
+
+
+def test_interpreter_in_or_beside_an_existing_comfyui(dev, comfyui):
+    assert dev.existing_comfyui(str(comfyui)) == (comfyui, Path(sys.executable))
+    expected = [
+        comfyui.parent / "python_embeded" / "python.exe",
+        dev.python_in(comfyui.parent / ".venv"),
+        dev.python_in(comfyui.parent / "venv"),
+        dev.python_in(comfyui / ".venv"),
+        dev.python_in(comfyui / "venv"),
+    ]
+    for python in expected:  # each goes before the ones above it
+        touched(python)
+        assert dev.existing_comfyui(str(comfyui)) == (comfyui, python)
+
+
+def test_comfyui_python_goes_before_all(dev, comfyui, tmp_path, monkeypatch):
+    touched(dev.python_in(comfyui / "venv"))
+    own = touched(tmp_path / "own" / "python")
+    link = tmp_path / "own" / "environment"
+    link.symlink_to(own)  # as in a virtual environment, where the link is what counts
+    monkeypatch.setenv("COMFYUI_PYTHON", str(link))
+    assert dev.existing_comfyui(str(comfyui)) == (comfyui, link)
+    monkeypatch.setenv("COMFYUI_PYTHON", str(tmp_path / "gone"))
+    with pytest.raises(dev.Problem, match="^COMFYUI_PYTHON=.*gone does not exist$"):
+        dev.existing_comfyui(str(comfyui))
+
+
+def test_a_relative_comfyui_path(dev, comfyui, monkeypatch):
+    monkeypatch.chdir(comfyui.parent)
+    assert dev.existing_comfyui("ComfyUI")[0] == comfyui
+
+
+def test_a_path_without_comfyui(dev, tmp_path):
+    """Through the command line, as people meet it."""
+    environment = {**os.environ, "COMFYUI_PATH": str(tmp_path)}
+    command = [sys.executable, dev.__file__, "demo"]
+    shutil.copytree(Path(__file__).parents[2] / "automation", dev.ROOT / "automation")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"dev.py: COMFYUI_PATH={tmp_path} is not a ComfyUI folder: it has no main.py\n"
+
+
+def test_a_comfyui_that_is_there_is_not_fetched(dev, comfyui):
+    version = comfyui / "comfyui_version.py"
+    version.write_text(f'__version__ = "{dev.COMFYUI_VERSION}"\n')
+    dev.fetch_comfyui(comfyui, Path("no interpreter is needed"))
+    version.write_text('__version__ = "0.1.0"\n')
+    with pytest.raises(dev.Problem, match=f"is not ComfyUI {dev.COMFYUI_VERSION}; move it away"):
+        dev.fetch_comfyui(comfyui, Path("no interpreter is needed"))
+
+
+# ---- the link ------------------------------------------------------------------------------------------------------
+
+
+def test_link_is_made_once(dev, comfyui):
+    for _ in range(2):
+        dev.link_pack(comfyui / "custom_nodes")
+        (link,) = (comfyui / "custom_nodes").iterdir()
+        assert link.name == dev.PACK and link.resolve() == dev.ROOT
+
+
+def test_a_link_to_a_place_that_is_gone_is_renewed(dev, comfyui, tmp_path):
+    link = comfyui / "custom_nodes" / dev.PACK
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "gone")
+    dev.link_pack(link.parent)
+    assert link.resolve() == dev.ROOT
+
+
+@pytest.mark.parametrize("name", ["ComfyUI-Qwen2VL-Flux", "under another name"])
+def test_a_pack_that_is_there_already_is_not_linked_again(dev, tmp_path, name):
+    """Cloned into custom_nodes, or linked there by hand."""
+    custom_nodes = tmp_path / "custom_nodes"
+    custom_nodes.mkdir()
+    (custom_nodes / name).symlink_to(dev.ROOT)
+    dev.link_pack(custom_nodes)
+    dev.link_pack(dev.ROOT.parent)
+    assert [entry.name for entry in custom_nodes.iterdir()] == [name]
+    assert not (dev.ROOT.parent / dev.PACK).exists()
+
+
+@pytest.mark.parametrize("name", ["ComfyUI-Qwen2VL-Flux", "comfyui-qwen2vl-flux"])
+def test_another_copy_is_refused_and_left_alone(dev, comfyui, name):
+    copy = comfyui / "custom_nodes" / name
+    touched(copy / "__init__.py")
+    touched(comfyui / "custom_nodes" / "other-pack" / "__init__.py")
+    with pytest.raises(dev.Problem, match=f"{name} is another copy of the pack"):
+        dev.link_pack(copy.parent)
+    assert (copy / "__init__.py").is_file() and not copy.is_symlink()
+    assert {entry.name for entry in copy.parent.iterdir()} == {name, "other-pack"}
+
+
+# ---- the tests' command line -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, wanted",
+    [
+        ([], True),
+        (["-k", "focus"], True),
+        (["tests"], True),
+        (["tests/", "-q"], True),
+        (["tests/browser"], True),
+        (["tests/browser/test_templates.py::test_shown"], True),
+        (["tests/unit", "tests/browser"], True),
+        (["-k", "tests_of_focus"], True),
+        (["tests/unit"], False),
+        (["./tests/server/test_demo.py", "-k", "browser"], False),
+    ],
+)
+def test_a_browser_is_wanted_when_its_tests_can_run(dev, arguments, wanted):
+    assert not dev.wants_browser(arguments)
+    (dev.ROOT / "tests" / "browser").mkdir(parents=True)
+    assert dev.wants_browser(arguments) == wanted
