@@ -84,6 +84,10 @@ class Relay:
         self.url = f"http://{HOST}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
+    @property
+    def connected(self) -> bool:
+        return any(end.fileno() != -1 for end in self._live)
+
     def cut(self) -> None:
         """Break every connection there is."""
         for end in self._live:
@@ -170,12 +174,15 @@ def test_inside_a_running_event_loop(client, graph):
     assert "sample" in asyncio.run(inside())
 
 
-def test_what_on_event_raises_comes_out(client, graph):
+def test_what_on_event_raises_comes_out_and_nothing_stays_connected(relay, client, server, graph):
     def on_event(event: Event) -> None:
         raise BrokenPipeError("nobody reads")
 
     with pytest.raises(BrokenPipeError, match="nobody reads"):
-        client.run(graph(), on_event)
+        ComfyClient(relay.url).run(graph(steps=LONG), on_event)
+    eventually(lambda: not relay.connected)
+    assert asked(server, "queue")["queue_running"]
+    client.interrupt()
 
 
 def test_a_rejected_prompt_names_node_and_input(client, graph):
