@@ -9,8 +9,8 @@ from qwen2vl_flux_pack.automation.graphs import Prompt, variation
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 EXAMPLE = "example.png"  # in the input folder of every new ComfyUI
-WORDS = "the same scene at night"
-DOTS = '[{"x": 0.28, "y": 0.32, "r": 0.4, "w": 1}]'
+WORDS = "flat shapes on a blue ground"
+DOTS = '[{"x": 0.28, "y": 0.68, "r": 0.5, "w": 1}]'
 SINGLE_FILES = {
     "unet_name": "qwen2vl_flux.safetensors",
     "clip_name1": "clip_l.safetensors",
@@ -37,10 +37,10 @@ def single_file(seed: int) -> Prompt:
 
 
 GRAPHS = {
-    "variation": variation(EXAMPLE, batch_size=4, seed=9),
-    "variation_with_prompt": variation(EXAMPLE, batch_size=4, seed=3, prompt=WORDS),
-    "variation_with_focus": variation(EXAMPLE, batch_size=4, seed=2, dots=DOTS),
-    "variation_single_file": single_file(seed=3),
+    "variation": variation(EXAMPLE, batch_size=4, seed=4),
+    "variation_with_prompt": variation(EXAMPLE, batch_size=4, seed=4, prompt=WORDS),
+    "variation_with_focus": variation(EXAMPLE, batch_size=4, seed=4, dots=DOTS),
+    "variation_single_file": single_file(seed=4),
 }
 ON_DEMO = [name for name in GRAPHS if name != "variation_single_file"]
 """Those that run as they are, on the checkpoint that comes with the pack."""
