@@ -231,14 +231,22 @@ def _rejection(error: Mapping[str, Any] | str | None, node_errors: Mapping[str, 
     complaints: dict[str, list[str]] = {}
     for node_id, node in node_errors.items():
         for reason in node["errors"]:
-            name = reason["extra_info"].get("input_name")
-            details = "" if reason["details"] in ("", name) else f" ({reason['details']})"
-            complaint = (f"input '{name}': " if name else "") + reason["message"] + details
+            complaint = _complaint(reason)
             complaints.setdefault(complaint, []).append(f"node '{node_id}' ({node['class_type']})")
     told = [f"{', '.join(nodes)}: {complaint}" for complaint, nodes in complaints.items()]
     if not told and isinstance(error, Mapping):
         told = [" ".join(part for part in (error["message"], error["details"]) if part)]
-    return "The server rejects the prompt: " + "; ".join(told or [str(error)])
+    return f"The server rejects the prompt: {'; '.join(told or [str(error)]).rstrip('.')}."
+
+
+def _complaint(reason: Mapping[str, Any]) -> str:
+    """What the server says of one input; where the node's own validation speaks, its words alone."""
+    name, details = reason["extra_info"].get("input_name"), reason["details"]
+    if reason["type"] == "custom_validation_failed" and details != name:
+        said = details.removeprefix(f"{name} - ")
+    else:
+        said = reason["message"] + ("" if details in ("", name) else f" ({details})")
+    return f"input '{name}': {said}" if name else said
 
 
 @functools.cache
