@@ -125,17 +125,24 @@ def at_image_size(weights: torch.Tensor, height: int, width: int) -> torch.Tenso
     return torch.nn.functional.interpolate(weights[:, None], size=(height, width), mode="nearest-exact")[:, 0]
 
 
-def indices_kept(weights: torch.Tensor) -> torch.Tensor:
-    """Indices [K] of the tokens whose weight is above 0, the same for every row of weights [B, T].
+def weigh(embeddings: torch.Tensor, weights: torch.Tensor, drop: bool) -> torch.Tensor:
+    """Tokens [B, T, D] times their weights [1 or B, rows, columns]; with `drop`, tokens of weight 0 are left out.
 
-    Raises InputError when nothing is left or when the pictures of a batch would keep different tokens.
+    Raises InputError when nothing of a picture is left, or when the pictures of a batch would keep different tokens.
     """
-    kept = weights > 0
-    if not kept.any():
-        raise InputError("The focus drops every token of the picture; add a dot, enlarge its r, or use mode scale.")
+    flat = weights.flatten(1).to(embeddings)
+    kept = flat > 0
+    if not kept.any(dim=1).all():
+        raise InputError(
+            "The focus leaves nothing of the picture; add a dot, enlarge its r, or give a mask that is white where it "
+            "should keep (the mask of a picture without transparency is black)."
+        )
+    weighted = embeddings * flat[..., None]
+    if not drop:
+        return weighted
     if not (kept == kept[:1]).all():
         raise InputError(
             "The focus mask keeps different tokens in the pictures of the batch, and mode drop needs the same ones; "
             "use mode scale or one mask for all."
         )
-    return kept[0].nonzero()[:, 0]
+    return weighted[:, kept[0]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageTokens:
     """Tokens of one picture, or of a batch of pictures of one size (the graph type ``QWEN2VL_TOKENS``).
 

@@ -24,6 +24,7 @@ from .sheet import contact_sheet, focus_overlay
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "demo"
 LOG = ROOT / ".dev" / "demo.log"
+PROMPT_BUDGET = 256  # image tokens beside a prompt, as published; the bundled model knows its own number only
 
 
 def main() -> None:
@@ -68,6 +69,7 @@ def make(options: Namespace) -> None:
                     name,
                     checkpoint=checkpoint,
                     prompt=options.prompt or "",
+                    token_budget=PROMPT_BUDGET if options.prompt and checkpoint != BUNDLED else 0,
                     dots=dots,
                     size=options.size,
                     steps=options.steps,

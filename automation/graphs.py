@@ -24,7 +24,8 @@ def variation(
 ) -> Prompt:
     """Variations of an uploaded picture; pictures come from the node `save`, the focus map from `focus_save`.
 
-    The focus nodes are there only when there are dots, T5 only when there is a prompt.
+    The focus nodes are there only when there are dots, T5 only when there is a prompt. `weight_dtype` is that of the
+    transformer; the encoder stays as it is stored.
     """
     focused = bool(dots.strip())
     graph = {

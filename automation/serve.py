@@ -1,4 +1,4 @@
-"""ComfyUI in the foreground with the pack and something to look at, until Ctrl-C."""
+"""ComfyUI in the foreground with the pack, and with the scenes of demo/ to choose in Load Image, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .server import ComfyServer, ServerFailed, default_comfyui, leave_on_terminate
 
-DEMO = Path(__file__).resolve().parent.parent / "demo"
+ROOT = Path(__file__).resolve().parent.parent
+INPUT = ROOT / ".dev" / "input"
 
 
 def main() -> None:
@@ -17,13 +18,12 @@ def main() -> None:
     port = parser.parse_args().port
     leave_on_terminate()
     comfyui = default_comfyui()
-    for picture in DEMO.rglob("*.png"):  # so that the bundled workflows find their pictures
-        target = comfyui / "input" / picture.name
-        if not target.exists():
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(picture, target)
+    INPUT.mkdir(parents=True, exist_ok=True)
+    for picture in (comfyui / "input" / "example.png", *ROOT.glob("demo/**/*.png")):
+        if picture.exists():
+            shutil.copy(picture, INPUT)
     try:
-        with ComfyServer(comfyui, port=port) as server:
+        with ComfyServer(comfyui, port=port, input_dir=INPUT) as server:
             print(f"\nOpen {server.url} (Workflow > Browse Templates shows the pack's workflows). Ctrl-C stops it.\n")
             raise SystemExit(server.process.wait())
     except KeyboardInterrupt:

@@ -48,9 +48,9 @@ class Entries:
             raise self.garbled(name, "a number above 0")
         return float(value)
 
-    def numbers(self, name: str, length: int) -> tuple[float, ...]:
+    def numbers(self, name: str, length: int, default: list[int] | None = None) -> tuple[float, ...]:
         """A list of `length` finite numbers above 0."""
-        value = self.raw(name)
+        value = self.raw(name, default)
         if not isinstance(value, list) or len(value) != length:
             raise self.garbled(name, f"a list of {length} numbers")
         if not all(_is_number(item) and 0 < item < math.inf for item in value):

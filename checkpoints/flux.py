@@ -17,6 +17,8 @@ from .entries import MANY, Entries
 from .files import WeightFiles, check_layout, some
 
 PATCH, LATENT_CHANNELS = 2, 16
+FLUX1_AXES = [16, 56, 56]
+"""Rotary axes of FLUX.1, which its own config.json leaves out."""
 STORAGE = {
     "default": {},
     "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
@@ -59,7 +61,7 @@ def _flux_params(raw: Entries) -> dict:
             "flux/transformer folder there."
         )
     heads, head_width = raw.count("num_attention_heads", MANY), raw.count("attention_head_dim", MANY)
-    axes = [int(width) for width in raw.numbers("axes_dims_rope", 3)]
+    axes = [int(width) for width in raw.numbers("axes_dims_rope", 3, FLUX1_AXES)]
     if sum(axes) != head_width or any(width % 2 for width in axes):
         raise raw.garbled("axes_dims_rope", f"three even parts of attention_head_dim {head_width}")
     channels = raw.count("in_channels") // PATCH**2

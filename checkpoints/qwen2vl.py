@@ -117,11 +117,12 @@ def _require_qwen2vl(raw: Entries) -> None:
 
 
 def _vision(raw: Entries) -> VisionConfig:
-    width, heads = raw.count("embed_dim"), raw.count("num_heads", MANY)
+    """transformers writes only what differs from its own defaults, which are those of the published tower."""
+    width, heads = raw.count("embed_dim", default=1280), raw.count("num_heads", MANY, 16)
     if width % (4 * heads):
         raise raw.garbled("num_heads", f"a number of heads that fits embed_dim {width}")
     return VisionConfig(
-        depth=raw.count("depth", MANY),
+        depth=raw.count("depth", MANY, 32),
         width=width,
         heads=heads,
         mlp_width=width * raw.count("mlp_ratio", MANY, 4),

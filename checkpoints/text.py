@@ -30,6 +30,7 @@ def load_text_encoders(folder: Path, t5: bool, disable_dynamic: bool = False) ->
     Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
     """
     clip_l = folder / "flux" / "text_encoder"
+    # ComfyUI's long-CLIP detection overwrites clip_l_model_config with this entry
     options = {"model_config": _clip_l_shape(clip_l)}
     states = [_state(clip_l, options["model_config"], _clip_l_skeleton)]
     states[0]["text_projection.weight"] = torch.eye(options["model_config"]["hidden_size"])

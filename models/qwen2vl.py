@@ -94,27 +94,24 @@ def load_qwen2vl(folder: Path, weight_dtype: str = "default") -> Qwen2VL:
     connector = read_linear(place / "connector.pt", inputs=config.width)
     t5_embedder = read_linear(place / "t5_embedder.pt")
     files = open_encoder(place)
-    widths = tuple(reversed(t5_embedder["weight"].shape))
-
-    def network(operations) -> Qwen2VLNetwork:
-        return Qwen2VLNetwork(
-            config, connector["weight"].shape[0], widths, operations, device="meta", dtype=torch.bfloat16
-        )
-
-    expected = _encoder_shapes(network(torch.nn), config)
+    expected = encoder_shapes(config)
     check_layout(files, expected, f"{place.name}/config.json", ignored=UNUSED)
     state = {name: _read(files, name, config, STORAGE[weight_dtype]) for name in expected}
     for projection, linear in zip(PROJECTIONS, (connector, t5_embedder), strict=True):
         state.update({f"{projection}.{name}": value for name, value in linear.items()})
-    model = network(comfy.ops.manual_cast)
+    widths = (connector["weight"].shape[0], tuple(reversed(t5_embedder["weight"].shape)))
+    model = Qwen2VLNetwork(config, *widths, comfy.ops.manual_cast, device="meta", dtype=torch.bfloat16)
     model.load_state_dict(state, assign=True)
+    mm.archive_model_dtypes(model)
     compute = torch.bfloat16 if mm.should_use_bf16(mm.text_encoder_device()) else torch.float32
     logging.info("Qwen2VL %s: weights %s, computing in %s", folder.name, STORAGE[weight_dtype], compute)
     return Qwen2VL(folder.name, config, model, compute)
 
 
-def _encoder_shapes(network: Qwen2VLNetwork, config: Qwen2VLConfig) -> dict[str, tuple[int, ...]]:
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+def encoder_shapes(config: Qwen2VLConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor that an encoder of this configuration has in its files, with its shape."""
+    skeleton = Qwen2VLNetwork(config, 1, (1, 1), torch.nn, device="meta", dtype=torch.bfloat16)
+    shapes = {name: tuple(value.shape) for name, value in skeleton.state_dict().items()}
     shapes = {name: shape for name, shape in shapes.items() if not name.startswith(PROJECTIONS)}
     return {**shapes, EMBEDDINGS: (config.vocabulary, config.width)}
 

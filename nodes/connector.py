@@ -5,16 +5,14 @@ from __future__ import annotations
 import comfy.sd
 from comfy_api.latest import io
 
-from ..errors import InputError
-from ..models.prompts import encode_prompt
 from ..models.qwen2vl import Qwen2VL
-from ..patches import hidden_tokens
+from ..patches.conditioning import conditioning_of
 from ..tokens import ImageTokens
 from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 
 
 class Qwen2VLConnector(io.ComfyNode):
-    """Joins Qwen2VL.connect, the text encoders and hidden_tokens.attach into one CONDITIONING."""
+    """Door to patches.conditioning.conditioning_of."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -59,17 +57,4 @@ class Qwen2VLConnector(io.ComfyNode):
         clip: comfy.sd.CLIP | None = None,
         control_tokens: ImageTokens | None = None,
     ) -> io.NodeOutput:
-        if prompt.strip() and clip is None:
-            raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")
-        context, options = qwen2vl.connect(tokens), {}
-        if control_tokens is not None:
-            control = qwen2vl.connect(control_tokens)
-            length = min(context.shape[1], control.shape[1])
-            context, options["cross_attn_controlnet"] = context[:, :length], control[:, :length]
-        text = None
-        if clip is not None:
-            text, options["pooled_output"] = encode_prompt(clip, prompt)
-        conditioning = [[context, options]]
-        if text is not None:
-            conditioning = hidden_tokens.attach(conditioning, qwen2vl.project_text(text))
-        return io.NodeOutput(conditioning)
+        return io.NodeOutput(conditioning_of(qwen2vl, tokens, prompt, clip, control_tokens))

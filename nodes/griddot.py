@@ -68,12 +68,8 @@ class GridDotFocus(io.ComfyNode):
         if not tokens.is_whole:
             raise InputError("These tokens were already thinned by mode drop; focus once, or use mode scale before.")
         rows, columns = tokens.grid
-        weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None]
+        weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
         if mask is not None:
-            weights = weights * focus.grid_mask(mask, rows, columns, pictures=tokens.embeddings.shape[0])
-        flat = weights.flatten(1).to(tokens.embeddings)
-        embeddings = tokens.embeddings * flat[..., None]
-        if mode == "drop":
-            embeddings = embeddings[:, focus.indices_kept(flat)]
-        picture = focus.at_image_size(weights, *tokens.image_size)
-        return io.NodeOutput(replace(tokens, embeddings=embeddings), picture)
+            weights = weights * focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
+        embeddings = focus.weigh(tokens.embeddings, weights, drop=mode == "drop")
+        return io.NodeOutput(replace(tokens, embeddings=embeddings), focus.at_image_size(weights, *tokens.image_size))

@@ -4,6 +4,8 @@ Qwen2VL-Flux sends T5 through a Linear of its own and appends the result after F
 these tokens cannot travel as ordinary context. Here they ride in the conditioning's `model_conds`; a wrapper on the
 MODEL pads the context with as many zero tokens and overwrites them behind `txt_in`. Because an unpatched FLUX would
 ignore the extra entry without a word, the conditioning also carries a guard that stops it.
+
+A conditioning that ConditioningZeroOut has zeroed has its prompt zeroed too.
 """
 
 from __future__ import annotations
@@ -44,14 +46,30 @@ def attach(conditioning: list, hidden: torch.Tensor) -> list:
 
 
 class PatchedModelGuard(ControlBase):
-    """A control that adds nothing and raises InputError when the sampled MODEL would drop the hidden tokens."""
+    """A control that adds nothing and raises InputError when the sampled MODEL would drop the hidden tokens.
+
+    It is asked before every call of the MODEL: for a MODEL without the wrapper it raises at once, for one that has the
+    wrapper and never runs it (another pack's own FLUX) at the next call.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.cond_hint_original = torch.zeros(1, 3, 64, 64)  # tiling packs crop every control's hint
+        self.delivered = True
+
+    def pre_run(self, model, percent_to_timestep_function):
+        super().pre_run(model, percent_to_timestep_function)
+        self.delivered = True
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        if not extension.get_wrappers_with_key(WRAPPER, KEY, transformer_options):
+        if not (self.delivered and extension.get_wrappers_with_key(WRAPPER, KEY, transformer_options)):
             raise InputError(
                 "The conditioning holds a text prompt in Qwen2VL-Flux's own form, which this MODEL would ignore; "
-                "put the node Qwen2VL-Flux Patch Model between the model loader and the sampler."
+                "put the node Qwen2VL-Flux Patch Model between the model loader and the sampler, and take out nodes "
+                "that replace FLUX by their own."
             )
+        self.delivered = False
+        transformer_options[KEY] = self
         if self.previous_controlnet is not None:
             return self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         return None
@@ -73,39 +91,65 @@ def _with_hidden_tokens(
 ) -> torch.Tensor:
     flux: Flux = executor.class_obj
     hidden = rest.pop(KEY, None)
-    if context.shape[-1] != flux.params.context_in_dim:
+    if KEY in transformer_options:
+        transformer_options[KEY].delivered = True
+    _check_widths(flux, context, y, hidden)
+    if hidden is None:
+        return executor(x, timestep, context, y, guidance, ref_latents, control, transformer_options, **rest)
+    zeroed = ~context.flatten(1).any(dim=1)
+    placed = _Placing(hidden.masked_fill(zeroed[:, None, None], 0))
+    if rest.get("attention_mask") is not None:
+        rest["attention_mask"] = _widened(rest["attention_mask"], context.shape[1], hidden.shape[1])
+    context = torch.cat((context, context.new_zeros(*hidden.shape[:2], context.shape[-1])), dim=1)
+    options = placed.first_in(transformer_options)
+    out = executor(x, timestep, context, y, guidance, ref_latents, control, options, **rest)
+    if not placed.done:
         raise InputError(
-            f"The conditioning is {context.shape[-1]} wide and this FLUX takes {flux.params.context_in_dim}; "
-            "load the model and the Qwen2VL encoder from the same checkpoint."
+            "This MODEL does not run the patches behind FLUX's text input and would ignore the prompt; take out the "
+            "node that replaces FLUX's forward pass, or clear the prompt."
         )
-    if y is not None and y.shape[-1] != flux.params.vec_in_dim:
-        raise InputError(
-            f"The pooled vector is {y.shape[-1]} wide and this FLUX takes {flux.params.vec_in_dim}; load the model and "
-            "the text encoders from the same checkpoint."
-        )
-    if hidden is not None:
-        if hidden.shape[-1] != flux.hidden_size:
+    return out
+
+
+def _check_widths(flux: Flux, context: torch.Tensor, pooled: torch.Tensor | None, hidden: torch.Tensor | None) -> None:
+    """Name what comes from another checkpoint, before a matrix product fails on it."""
+    found = (
+        ("The conditioning is", context, "takes", flux.params.context_in_dim, "the Qwen2VL encoder"),
+        ("The pooled vector is", pooled, "takes", flux.params.vec_in_dim, "the text encoders"),
+        ("The prompt's tokens are", hidden, "works with", flux.hidden_size, "the Qwen2VL encoder"),
+    )
+    for thing, value, verb, width, part in found:
+        if value is not None and value.shape[-1] != width:
             raise InputError(
-                f"The prompt's tokens are {hidden.shape[-1]} wide and this FLUX works with {flux.hidden_size}; "
-                "load the model and the Qwen2VL encoder from the same checkpoint."
+                f"{thing} {value.shape[-1]} wide and this FLUX {verb} {width}; load the model and {part} from the "
+                "same checkpoint."
             )
-        zeroed = ~context.flatten(1).any(dim=1)
-        hidden = hidden.masked_fill(zeroed[:, None, None], 0)
-        context = torch.cat((context, context.new_zeros(*hidden.shape[:2], context.shape[-1])), dim=1)
-        transformer_options = _overwriting(transformer_options, hidden)
-    return executor(x, timestep, context, y, guidance, ref_latents, control, transformer_options, **rest)
 
 
-def _overwriting(transformer_options: dict, hidden: torch.Tensor) -> dict:
-    """Transformer options whose first `post_input` patch puts the hidden tokens at the end of the text tokens."""
+class _Placing:
+    """A `post_input` patch that puts hidden tokens at the end of the text tokens, and remembers that it ran."""
 
-    def post_input(args: dict) -> dict:
+    def __init__(self, hidden: torch.Tensor):
+        self.hidden = hidden
+        self.done = False
+
+    def __call__(self, args: dict) -> dict:
+        self.done = True
         text = args["txt"]
-        kept = text[:, : text.shape[1] - hidden.shape[1]]
-        return {**args, "txt": torch.cat((kept, hidden.to(text)), dim=1)}
+        kept = text[:, : text.shape[1] - self.hidden.shape[1]]
+        return {**args, "txt": torch.cat((kept, self.hidden.to(text)), dim=1)}
 
-    patches = transformer_options.get("patches", {})
-    return {
-        **transformer_options,
-        "patches": {**patches, "post_input": [post_input, *patches.get("post_input", [])]},
-    }
+    def first_in(self, transformer_options: dict) -> dict:
+        """The options with this patch before all others of its kind."""
+        patches = transformer_options.get("patches", {})
+        return {**transformer_options, "patches": {**patches, "post_input": [self, *patches.get("post_input", [])]}}
+
+
+def _widened(mask: torch.Tensor, text: int, more: int) -> torch.Tensor:
+    """An attention bias [..., N, N] with `more` unbiased places after the text's."""
+    for dim in (-1, -2):
+        shape = list(mask.shape)
+        shape[dim] = more
+        before, after = mask.split((text, mask.shape[dim] - text), dim=dim)
+        mask = torch.cat((before, mask.new_zeros(shape), after), dim=dim)
+    return mask

@@ -20,6 +20,7 @@ DATA = Path(__file__).parent / "data" / "qwen2vl_flux"
 STORED_AS = {
     "qwen2vl": torch.bfloat16,
     "transformer": torch.bfloat16,
+    "controlnet": torch.bfloat16,
     "connector": torch.float32,
     "t5_embedder": torch.float32,
 }
@@ -49,13 +50,13 @@ def seeded_weight(name: str, shape: list[int], salt: str) -> torch.Tensor:
     if len(shape) == 1:
         bias = name.rsplit(".", 1)[-1] == "bias"
         values = values * np.float32(0.05) if bias else np.float32(1) + np.float32(0.1) * values
-    elif "embed_tokens" not in name:
+    elif "embed_tokens" not in name and "mode_embedder" not in name:
         values = values * np.float32(1 / np.sqrt(int(np.prod(shape[1:]))))
     return torch.from_numpy(values).to(torch.bfloat16).float()
 
 
 def write_checkpoint(folder: Path) -> Path:
-    """The tiny checkpoint (qwen2-vl, connector.pt, t5_embedder.pt, flux/transformer in shards); returns the folder."""
+    """The tiny checkpoint: qwen2-vl, connector.pt, t5_embedder.pt, flux/transformer in shards, controlnet."""
     shutil.copytree(DATA / "ckpt", folder, dirs_exist_ok=True)
     files: dict[str, dict[str, torch.Tensor]] = {}
     for salt, tensors in json.loads((DATA / "weights_manifest.json").read_text()).items():

@@ -10,7 +10,7 @@ import torch
 from goldens import relative_error
 
 from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
-from qwen2vl_flux_pack.models.prompts import encode_prompt
+from qwen2vl_flux_pack.patches.prompts import encode_prompt
 
 LIMIT = 5e-6
 TOKENIZER = Path(comfy.text_encoders.__path__[0]) / "t5_tokenizer"

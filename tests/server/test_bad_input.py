@@ -20,9 +20,9 @@ from sentences import one_sentence
 from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
 from qwen2vl_flux_pack.automation.graphs import variation
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.models.prompts import encode_prompt
 from qwen2vl_flux_pack.models.qwen2vl_pixels import check_picture
 from qwen2vl_flux_pack.patches.hidden_tokens import patch_model
+from qwen2vl_flux_pack.patches.prompts import encode_prompt
 
 LEFT = '[{"x": 0.28, "y": 0.32, "r": 0.5, "w": 1}]'
 LIKE = 'like [{"x": 0.3'
@@ -252,11 +252,11 @@ FAILED = {
     ),
     "a mask that drops everything": (
         {**HALF, "focus.mask": ["black", 0], "focus.mode": "drop"},
-        "GridDotFocus", "drops every token", "add a dot, enlarge its r, or use mode scale",
+        "GridDotFocus", "leaves nothing of the picture", "add a dot, enlarge its r",
     ),
     "dots that drop everything": (
         {"focus.dots": '[{"x": 1, "y": 1, "r": 0.0001}]', "focus.mode": "drop"},
-        "GridDotFocus", "drops every token", "add a dot, enlarge its r, or use mode scale",
+        "GridDotFocus", "leaves nothing of the picture", "add a dot, enlarge its r",
     ),
     "two pictures that would keep different tokens": (
         {

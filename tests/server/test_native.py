@@ -13,6 +13,7 @@ from qwen2vl_flux_pack.automation.client import NodeFailed
 from qwen2vl_flux_pack.automation.graphs import variation
 
 YELLOW, CYAN, NAVY = (250, 220, 40), (40, 200, 220), (20, 40, 90)
+WHITE = (245, 245, 240)
 LEFT, RIGHT = '[{"x": 0.28, "y": 0.68, "r": 0.5, "w": 1}]', '[{"x": 0.72, "y": 0.32, "r": 0.5, "w": 1}]'
 
 
@@ -76,8 +77,8 @@ def test_a_photograph(client, photograph, grid):
     made, focus = pictures(client, run), pictures(client, run, "focus_save")
     assert made.shape == (1, 128, 128, 3) and made.std() > 10
     assert focus.shape[1:] == np.asarray(Image.open(DATA / photograph)).shape
-    seams = np.abs(np.diff(focus[0, :, :, 0], axis=0)).any(axis=1).sum()
-    assert seams <= grid[0] - 1
+    seams = [np.abs(np.diff(focus[0, :, :, 0], axis=axis)).any(axis=1 - axis).sum() for axis in (0, 1)]
+    assert all(1 <= found < count for found, count in zip(seams, grid, strict=True)), seams
 
 
 def test_ksampler(client, reference):
@@ -132,12 +133,15 @@ def test_combine_with_a_prompt(client, reference):
     assert np.abs(both - alone).mean() > 0.5
 
 
-def test_a_batch_of_references_and_of_latents(client, reference):
+def test_a_batch_of_references_and_of_latents(client, reference, root):
+    """Two references and four latents: each latent follows its own reference, in turns."""
     graph = variation(reference, batch_size=4, steps=12)
-    graph["pair"] = node("ImageBatch", image1=["image", 0], image2=["image", 0])
+    graph["second"] = node("LoadImage", image=client.upload_image(root / "demo" / "scenes" / "plus_and_circle.png"))
+    graph["pair"] = node("ImageBatch", image1=["image", 0], image2=["second", 0])
     graph["encode"]["inputs"]["image"] = ["pair", 0]
     made = pictures(client, client.run(graph))
-    assert len(made) == 4 and all(share(picture, NAVY) > 0.4 for picture in made)
+    assert [share(picture, NAVY) > 0.4 for picture in made] == [True, False, True, False]
+    assert [share(picture, WHITE) > 0.4 for picture in made] == [False, True, False, True]
 
 
 @pytest.mark.parametrize("weight_dtype", ["fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"])

@@ -9,6 +9,7 @@ from goldens import relative_error
 
 from qwen2vl_flux_pack.benchmarks import memory, random_checkpoint
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+from qwen2vl_flux_pack.models.qwen2vl_pixels import patches_of
 
 PICTURE = torch.rand(1, 100, 140, 3, generator=torch.Generator().manual_seed(0))
 
@@ -27,14 +28,22 @@ def test_only_the_needed_rows_are_kept(tiny):
 
 
 def test_partial_loading_changes_nothing(tiny):
+    """The network itself, since encode() on a CPU would load the rest first."""
     qwen2vl = load_qwen2vl(tiny)
-    whole = encoded(qwen2vl)
-    patcher = qwen2vl.patcher
-    patcher.detach()
-    size = patcher.model_size()
-    patcher.load(patcher.load_device, lowvram_model_memory=size // 3)
-    assert 0 < patcher.loaded_size() < size
-    assert torch.equal(encoded(qwen2vl), whole)
+    patches, (rows, columns) = patches_of(PICTURE[0], qwen2vl.config, 64)
+    patcher, network = qwen2vl.patcher, qwen2vl.network
+    loaded_in_forward = []
+    network.register_forward_pre_hook(lambda *_: loaded_in_forward.append(patcher.loaded_size()))
+
+    def states(**how) -> torch.Tensor:
+        patcher.detach()
+        patcher.load(patcher.load_device, **how)
+        with torch.inference_mode():
+            return network(patches, rows, columns)
+
+    whole, part = states(full_load=True), states(lowvram_model_memory=patcher.model_size() // 3)
+    assert loaded_in_forward[0] == patcher.model_size() and 0 < loaded_in_forward[1] < patcher.model_size() / 2
+    assert torch.equal(part, whole)
 
 
 def test_use_after_unloading(tiny):
@@ -43,8 +52,15 @@ def test_use_after_unloading(tiny):
     assert any(loaded.model is qwen2vl.patcher for loaded in mm.current_loaded_models)
     mm.unload_all_models()
     assert not any(loaded.model is qwen2vl.patcher for loaded in mm.current_loaded_models)
-    assert {value.device for value in qwen2vl.network.state_dict().values()} == {qwen2vl.patcher.offload_device}
     assert torch.equal(encoded(qwen2vl), before)
+
+
+def test_dynamic_vram_is_told_the_stored_dtypes(tiny):
+    """ComfyUI sizes and streams weights by these, not by what the module was built with."""
+    network = load_qwen2vl(tiny, "fp8_e4m3fn").network
+    assert network.visual.blocks[0].mlp.fc1.weight_comfy_model_dtype == torch.float8_e4m3fn
+    assert network.visual.blocks[0].mlp.fc1.bias_comfy_model_dtype == torch.bfloat16
+    assert network.connector.weight_comfy_model_dtype == torch.float32
 
 
 @pytest.mark.parametrize("weight_dtype, limit", [("fp8_e4m3fn", 0.5), ("fp8_e5m2", 0.9)])

@@ -17,8 +17,8 @@ from qwen2vl_flux_pack.focus import (
     at_image_size,
     focus_map,
     grid_mask,
-    indices_kept,
     parse_dots,
+    weigh,
 )
 
 GRIDS = [(16, 16), (19, 28), (28, 13), (1, 40), (1, 1)]
@@ -147,12 +147,29 @@ def test_the_map_at_image_size(height, width):
             assert torch.equal(picture[:, row, column], token)
 
 
-def test_tokens_kept():
-    assert indices_kept(torch.tensor([[0.0, 0.5, 0.0, 1.0]])).tolist() == [1, 3]
-    with pytest.raises(InputError, match="drops every token"):
-        indices_kept(torch.zeros(1, 4))
+def test_tokens_weighed():
+    tokens = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([[[0.0, 0.5], [0.0, 1.0]]])
+    scaled = weigh(tokens, weights, drop=False)
+    assert torch.equal(scaled, torch.stack([tokens[:, 0] * 0, tokens[:, 1] * 0.5, tokens[:, 2] * 0, tokens[:, 3]], 1))
+    assert torch.equal(weigh(tokens, weights, drop=True), scaled[:, [1, 3]])
+    assert torch.equal(weigh(tokens, torch.ones(1, 2, 2), drop=True), tokens)
+
+
+def test_a_weight_for_each_picture():
+    tokens = torch.ones(2, 2, 1)
+    own = torch.tensor([[[0.0, 1.0]], [[1.0, 0.25]]])
+    assert weigh(tokens, own, drop=False).flatten().tolist() == [0, 1, 1, 0.25]
     with pytest.raises(InputError, match="one mask for all"):
-        indices_kept(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        weigh(tokens, own, drop=True)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_focus_on_nothing(drop):
+    one_of_two = torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]])
+    for weights in (torch.zeros(1, 1, 2), one_of_two):
+        with pytest.raises(InputError, match="leaves nothing of the picture"):
+            weigh(torch.ones(2, 2, 1), weights, drop)
 
 
 GOOD = {

@@ -40,9 +40,7 @@ def words_of(schema: io.Schema) -> dict:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {
-            item.id: {"name": item.display_name or item.id, "tooltip": item.tooltip} for item in schema.inputs
-        },
+        "inputs": {item.id: {"name": item.display_name or item.id, "tooltip": item.tooltip} for item in schema.inputs},
         "outputs": {
             str(number): {"name": item.display_name or item.io_type, "tooltip": item.tooltip}
             for number, item in enumerate(schema.outputs)

@@ -17,7 +17,8 @@ def encode_prompt(clip: comfy.sd.CLIP, prompt: str) -> tuple[torch.Tensor | None
     """T5 embeddings [1, 256, 4096] of the prompt, None for a blank one, and CLIP-L's pooled vector [1, 768].
 
     The pooled vector is always that of the empty prompt, unprojected. T5 sees exactly 256 tokens: padded without a
-    mask, cut with its end token kept. Raises InputError when the CLIP lacks the encoder that is needed.
+    mask, cut with its end token kept. Brackets weight words as everywhere in ComfyUI, (like this:1.2).
+    Raises InputError when the CLIP lacks the encoder that is needed.
     """
     tokens = clip.tokenize("")
     if "l" not in tokens:
