@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .client import ComfyClient, ComfyError, Event, PromptRejected
 from .graphs import variation
-from .options import BUNDLED, demo_options
+from .options import BUNDLED, BUNDLED_SIZE, demo_options
 from .server import ComfyServer, ServerFailed, default_comfyui, leave_on_terminate
 from .sheet import contact_sheet, focus_overlay
 
@@ -61,6 +61,7 @@ def make(options: Namespace) -> None:
         with ComfyServer(default_comfyui(), extra_args=extra, env=environment, log=LOG, **folders) as server:
             print(f"  answers on {server.url} after {time.monotonic() - started:.1f} s", flush=True)
             client = ComfyClient(server.url)
+            _require_checkpoint(client, checkpoint)
             name = client.upload_image(picture_path)
             pictures: dict[int, bytes] = {}
             focus = None
@@ -116,7 +117,17 @@ def remarks(options: Namespace) -> list[str]:
         said.append(
             "The bundled small model has not learned words: a prompt disturbs its pictures instead of steering them."
         )
+    if options.size != BUNDLED_SIZE:
+        said.append(f"The bundled small model knows pictures of {BUNDLED_SIZE} pixels only: others come out deformed.")
     return said
+
+
+def _require_checkpoint(client: ComfyClient, name: str) -> None:
+    known = client.object_info()["Qwen2VLLoader"]["input"]["required"]["checkpoint"][1]["options"]
+    if name not in known:
+        raise ComfyError(
+            f"There is no checkpoint {name!r}, only {', '.join(known)}; give the folder that holds qwen2-vl and flux."
+        )
 
 
 class Progress:

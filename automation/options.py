@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 BUNDLED = "demo"
+BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo"
+BUNDLED_SIZE = 128
 MAX_COUNT = 64
 MAX_RADIUS = 10
 
@@ -30,13 +32,20 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--image", type=_file, help="the reference picture (default: a scene of the bundled model)")
     parser.add_argument("--prompt", help="text that steers the variations")
-    parser.add_argument("--focus", type=_focus, metavar="X,Y,R", help="keep what lies in this circle (0..1)")
+    parser.add_argument(
+        "--focus",
+        type=_focus,
+        metavar="X,Y,R",
+        help="keep what lies around x,y (0..1), fading to nothing at the radius r (share of the shorter side)",
+    )
     parser.add_argument(
         "--count", type=_whole(1, MAX_COUNT), default=4, help="how many variations (default: %(default)s)"
     )
     seed = _whole(0, 2**64 - MAX_COUNT)
     parser.add_argument("--seed", type=seed, default=0, help="of the first one (default: %(default)s)")
-    parser.add_argument("--size", type=_whole(64, 2048), help="pixels per side (default: 128 bundled, else 1024)")
+    parser.add_argument(
+        "--size", type=_whole(64, 2048), help="pixels per side, in steps of 16 (default: 128 bundled, else 1024)"
+    )
     parser.add_argument("--steps", type=_whole(1, 1000), help="sampling steps (default: 20 bundled, else 28)")
     parser.add_argument(
         "--checkpoint",
@@ -48,7 +57,7 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=_folder, default=_folder("output"), help="default: ./output")
     options = parser.parse_args(arguments)
     bundled = options.checkpoint == BUNDLED
-    options.size = options.size or (128 if bundled else 1024)
+    options.size = options.size or (BUNDLED_SIZE if bundled else 1024)
     options.steps = options.steps or (20 if bundled else 28)
     return options
 
@@ -68,10 +77,10 @@ def _folder(text: str) -> Path:
 
 
 def _checkpoint(text: str) -> str:
-    """The bundled name and plain names stay; a folder becomes its absolute path."""
+    """Plain names stay, a folder becomes its absolute path, and the bundled folder its name."""
     path = Path(os.path.abspath(Path(text).expanduser()))  # a link keeps its name, .. gets one
-    if text == BUNDLED:
-        return text
+    if text == BUNDLED or path.resolve() == BUNDLED_FOLDER:
+        return BUNDLED
     if text and path.is_dir():
         return str(path)
     if not text or Path(text).name != text:

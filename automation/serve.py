@@ -24,7 +24,8 @@ def main() -> None:
             shutil.copy(picture, INPUT)
     try:
         with ComfyServer(comfyui, port=port, input_dir=INPUT) as server:
-            print(f"\nOpen {server.url} (Workflow > Browse Templates shows the pack's workflows). Ctrl-C stops it.\n")
+            print(f"\nOpen {server.url} (Workflow > Browse Templates shows the pack's workflows). Ctrl-C stops it.")
+            print(f"Pictures are saved in {comfyui / 'output'}.\n")
             raise SystemExit(server.process.wait())
     except KeyboardInterrupt:
         pass

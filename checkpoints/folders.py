@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -12,11 +13,18 @@ from ..errors import CheckpointError
 FOLDER_NAME = "qwen2vl_flux"
 DEMO = Path(__file__).parent.parent / "demo"
 COMPONENTS = ("qwen2-vl", "flux")
+EXTENSIONS = (".safetensors", ".pt")
 
 
 def register() -> None:
     """Tell ComfyUI about models/qwen2vl_flux, beside whatever extra_model_paths.yaml already added under that key."""
-    folder_paths.add_model_folder_path(FOLDER_NAME, os.path.join(folder_paths.models_dir, FOLDER_NAME))
+    paths, _ = folder_paths.folder_names_and_paths.get(FOLDER_NAME, ([], set()))
+    own = os.path.join(folder_paths.models_dir, FOLDER_NAME)
+    paths = paths if own in paths else [*paths, own]
+    folder_paths.folder_names_and_paths[FOLDER_NAME] = (paths, set(EXTENSIONS))
+    named = os.environ.get("CHECKPOINT_DIR")
+    if named and not any(_is_checkpoint(folder) for folder in (Path(named), *_subfolders(Path(named)))):
+        logging.warning("CHECKPOINT_DIR=%s holds no checkpoint: no folder with qwen2-vl or flux in it.", named)
 
 
 def list_checkpoints() -> list[str]:

@@ -23,7 +23,7 @@ class GridDotFocus(io.ComfyNode):
             display_name="GridDot Focus",
             category=CATEGORY,
             description="Weights the tokens of the reference picture: dots keep or suppress what lies under them.",
-            search_aliases=["attention mask", "region", "grid dot", "focus point"],
+            search_aliases=["qwen2vl", "attention mask", "region", "grid dot", "focus point"],
             inputs=[
                 Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode."),
                 io.String.Input(

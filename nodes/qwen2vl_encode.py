@@ -19,7 +19,14 @@ class Qwen2VLEncode(io.ComfyNode):
             display_name="Qwen2VL Encode",
             category=CATEGORY,
             description="Reads a reference picture of any size into the tokens that will guide FLUX.",
-            search_aliases=["image encode", "image variation", "reference image", "image prompt"],
+            search_aliases=[
+                "image encode",
+                "image variation",
+                "reference image",
+                "image prompt",
+                "redux",
+                "ip adapter",
+            ],
             inputs=[
                 Qwen2VLModel.Input("qwen2vl", tooltip="Encoder from Load Qwen2VL Encoder."),
                 io.Image.Input(

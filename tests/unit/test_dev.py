@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from qwen2vl_flux_pack.automation.options import demo_options
+
 
 @pytest.fixture
 def dev(root: Path, tmp_path: Path) -> ModuleType:
@@ -198,3 +200,10 @@ def test_a_browser_is_wanted_when_its_tests_can_run(dev, arguments, wanted):
     assert not dev.wants_browser(arguments)
     (dev.ROOT / "tests" / "browser").mkdir(parents=True)
     assert dev.wants_browser(arguments) == wanted
+
+
+def test_the_bundled_checkpoint_by_its_path(root, monkeypatch):
+    """What a shell completes: the folder, with a slash behind it."""
+    monkeypatch.chdir(root)
+    options = demo_options(["--checkpoint", "demo/"])
+    assert (options.checkpoint, options.size, options.steps) == ("demo", 128, 20)

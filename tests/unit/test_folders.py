@@ -104,10 +104,18 @@ def test_register_keeps_extra_model_paths(monkeypatch, tmp_path):
     assert checkpoint_folder("Qwen2vl-Flux") == extra / "Qwen2vl-Flux"
 
 
+@pytest.mark.parametrize("component, warned", [("qwen2-vl", False), ("unet", True)])
+def test_register_warns_of_a_checkpoint_dir_without_one(models, tmp_path, monkeypatch, caplog, component, warned):
+    monkeypatch.setenv("CHECKPOINT_DIR", str(make(tmp_path / "mine", component)))
+    register()
+    assert ("holds no checkpoint" in caplog.text) == warned
+
+
 def test_register_on_an_untouched_comfyui(monkeypatch):
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
     register()
     assert folder_paths.get_folder_paths(FOLDER_NAME) == [str(Path(folder_paths.models_dir) / FOLDER_NAME)]
+    assert folder_paths.folder_names_and_paths[FOLDER_NAME][1] == {".safetensors", ".pt"}
 
 
 def unreadable(kind: str, place: Path) -> str:
