@@ -7,9 +7,9 @@ from dataclasses import replace
 import comfy.samplers
 import pytest
 import torch
-from comfy_extras.nodes_custom_sampler import Guider_Basic
+from comfy_extras.nodes_custom_sampler import BasicScheduler, Guider_Basic
 from comfy_extras.nodes_model_advanced import ModelSamplingFlux
-from goldens import golden, picture, relative_error
+from goldens import golden, picture, relative_error, stand_in_latent
 from nodes import ConditioningZeroOut
 
 from qwen2vl_flux_pack import focus, schedules
@@ -90,14 +90,15 @@ def test_text_projection(qwen2vl):
     assert relative_error(qwen2vl.project_text(goldens["t5_raw"]), goldens["t5_projected"]) <= 1e-6
 
 
-def sample(model, conditioning, guidance, sigmas) -> torch.Tensor:
+def sample(model, conditioning, guidance, sigmas, latent=None) -> torch.Tensor:
     """Final latents, as FLUX sees them, of the native guider and sampler on the goldens' noise."""
     guider = Guider_Basic(model)
     guider.set_conds([[context, {**options, "guidance": guidance}] for context, options in conditioning])
     noise = golden("loop_inputs")["noise"]
+    latent = torch.zeros_like(noise) if latent is None else latent
     sampler = comfy.samplers.sampler_object("euler")
     with torch.inference_mode():
-        latents = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
+        latents = guider.sample(noise[: len(latent)], latent, sampler, sigmas, disable_pbar=True, seed=0)
     return model.model.process_latent_in(latents.float())
 
 
@@ -125,6 +126,17 @@ def test_variation_with_a_prompt(flux):
     conditioning = hidden_tokens.attach(variation(), golden("encoder")["t5_projected"])
     latents = sample(hidden_tokens.patch_model(flux), conditioning, 7.5, exact_sigmas())
     assert relative_error(latents, golden("loop_variation_t5")["latents"]) <= LIMIT
+
+
+def test_image_to_image(flux):
+    """By hand, as the README says: the picture's latent, and Qwen2VL-Flux Sigmas at strength 0.8."""
+    conditioning = hidden_tokens.attach(variation(), golden("encoder")["t5_projected"])
+    latent, reference = stand_in_latent(picture("img_a_192x128.png")), golden("loop_img2img")["latents"]
+    patched = hidden_tokens.patch_model(flux)
+    sigmas = torch.from_numpy(schedules.flux_sigmas(STEPS, 0.8, WIDTH, HEIGHT))
+    assert relative_error(sample(patched, conditioning, 3.5, sigmas, latent), reference) <= LIMIT
+    (native,) = BasicScheduler.execute(patched, "simple", STEPS, 0.8).args
+    assert relative_error(sample(patched, conditioning, 3.5, native, latent), reference) > 0.05
 
 
 def test_wrong_settings_are_seen(flux):
