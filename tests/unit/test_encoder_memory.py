@@ -81,3 +81,14 @@ def test_peak_while_loading(tmp_path):
         assert result["kept"] > 0.9 * 2**30 or weight_dtype != "default"
         assert result["kept"] <= result["peak"] * 1.02
         assert result["peak"] <= 1.1 * result["kept"], weight_dtype
+
+
+def test_an_interrupt_stops_the_encoder(tiny):
+    """ComfyUI's stop button works in the middle of a picture, not only between nodes."""
+    qwen2vl = load_qwen2vl(tiny)
+    passed = []
+    qwen2vl.network.visual.blocks[0].register_forward_hook(lambda *_: mm.interrupt_current_processing())
+    qwen2vl.network.model.register_forward_pre_hook(lambda *_: passed.append("language model"))
+    with pytest.raises(mm.InterruptProcessingException):
+        encoded(qwen2vl)
+    assert not passed
