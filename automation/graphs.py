@@ -61,8 +61,7 @@ def variation(
     }
     if focused:
         graph["focus"] = _node("GridDotFocus", tokens=["encode", 0], dots=dots, mode=focus_mode)
-        graph["focus_picture"] = _node("MaskToImage", mask=["focus", 1])
-        graph["focus_save"] = _node("PreviewImage", images=["focus_picture", 0])
+        graph["focus_save"] = _node("MaskPreview", mask=["focus", 1])
     return graph
 
 
