@@ -99,7 +99,7 @@ def autoencoder_kl() -> dict[str, tuple[int, ...]]:
 
     widths = [128, 256, 512, 512]
     linear("encoder.conv_in", 128, 3, 3, 3)
-    for block, (inputs, outputs) in enumerate(zip([128, *widths], widths, strict=False)):
+    for block, (inputs, outputs) in enumerate(zip([128, *widths[:-1]], widths, strict=True)):
         for layer in range(2):
             resnet(f"encoder.down_blocks.{block}.resnets.{layer}", inputs if layer == 0 else outputs, outputs)
         if block < 3:
@@ -109,7 +109,7 @@ def autoencoder_kl() -> dict[str, tuple[int, ...]]:
     linear("encoder.conv_out", 32, 512, 3, 3)
     linear("decoder.conv_in", 512, 16, 3, 3)
     middle("decoder")
-    for block, (inputs, outputs) in enumerate(zip([512, *widths[::-1]], widths[::-1], strict=False)):
+    for block, (inputs, outputs) in enumerate(zip([512, *widths[:0:-1]], widths[::-1], strict=True)):
         for layer in range(3):
             resnet(f"decoder.up_blocks.{block}.resnets.{layer}", inputs if layer == 0 else outputs, outputs)
         if block < 3:
