@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import CheckpointError
 
 AGAIN = "download it again"
+NESTS = ("model", "state_dict")
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,20 @@ def read_json(path: Path) -> dict:
     return value
 
 
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from one .safetensors, .pt or .pth file; weights nested under `model` or `state_dict` are taken
+    out of there."""
+    if path.suffix.lower() != ".safetensors":
+        return read_pt(path)
+    if not path.exists():
+        raise CheckpointError(_missing(path))
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}
+
+
 def read_pt(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a .pt file, without running any pickled code; the prefix `module.` is taken off."""
+    """Tensors by name from a .pt or .pth file, without running any pickled code; the prefix `module.` is taken off,
+    and weights nested under `model` or `state_dict` are taken out of there."""
     if not path.exists():
         raise CheckpointError(_missing(path))
     _reject_other_formats(path)
@@ -145,6 +158,8 @@ def read_pt(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch's reader raises whatever a damaged or forbidden pickle leads it to
         raise CheckpointError(f"{path} is not a file of plain tensors, or it is cut short; {AGAIN}.") from None
+    if isinstance(state, dict):
+        state = next((state[name] for name in NESTS if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not all(_is_weight(value) for value in state.values()):
         raise CheckpointError(f"{path} holds something else than named tensors of floating-point numbers; {AGAIN}.")
     return {str(name).removeprefix("module."): value for name, value in state.items()}

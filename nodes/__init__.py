@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..checkpoints import folders
+from ..checkpoints import annotators, folders
 from .connector import Qwen2VLConnector
 from .griddot import GridDotFocus
 from .loaders import (
@@ -21,6 +21,7 @@ from .sampling import Qwen2VLFluxSigmas, Qwen2VLFluxSize
 class Qwen2VLFluxExtension(ComfyExtension):
     async def on_load(self) -> None:
         folders.register()
+        annotators.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
