@@ -1,69 +1,276 @@
-"""Prompts in API form: the same graphs as the bundled workflows, as a function of what changes from run to run."""
+"""Prompts in API form: the same graphs as the bundled workflows, as functions of what changes from run to run.
+
+Every function takes the fields of `Settings` as keywords. Pictures come from the node `save`, maps from
+`focus_save`, `depth_save`, `line_save` and `segment_save` where there are such.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
 Prompt = dict[str, dict]
+Link = list  # [node id, number of the output]
+
+PICTURE = "picture"
+"""The aspect ratio that keeps a picture's own shape."""
+PAINTED = ""
+"""The mask that is painted on the picture itself (transparent is repainted)."""
 
 
-def variation(
-    image: str,
-    *,
-    checkpoint: str = "demo",
-    weight_dtype: str = "default",
-    prompt: str = "",
-    dots: str = "",
-    focus_mode: str = "scale",
-    token_budget: int = 0,
-    aspect_ratio: str = "1:1",
-    size: int = 128,
-    batch_size: int = 1,
-    steps: int = 28,
-    guidance: float = 3.5,
-    seed: int = 0,
-    prefix: str = "qwen2vl_flux",
-) -> Prompt:
-    """Variations of an uploaded picture; pictures come from the node `save`, the focus map from `focus_save`.
+@dataclass(frozen=True)
+class Object:
+    """What SAM 2 is pointed at, as in the node SAM2 Segment, and the file it is loaded from."""
 
-    The focus nodes are there only when there are dots, T5 only when there is a prompt. `weight_dtype` is that of the
-    transformer; the encoder stays as it is stored.
+    model: str
+    points: str = ""
+    box: str = ""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A map of the picture that guides the ControlNet, and the annotator's file; the published strengths are 0.2 for
+    depth and 0.4 for lines."""
+
+    kind: Literal["depth", "line"]
+    model: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every mode can be told.
+
+    weight_dtype is that of the transformer; the encoder stays as it is stored. dots and focus_on (an object of the
+    picture that is encoded) bring the focus nodes, a prompt brings T5. aspect_ratio None is 1:1 for variations and
+    the picture's own shape elsewhere. as_published does what the published script does where this pack's default is
+    another: a focus needs a reference, a ControlNet starts from pure noise, and with a mask hears one hint only.
     """
-    focused = bool(dots.strip())
+
+    checkpoint: str = "demo"
+    weight_dtype: str = "default"
+    prompt: str = ""
+    dots: str = ""
+    focus_on: Object | None = None
+    focus_mode: str = "scale"
+    token_budget: int = 0
+    aspect_ratio: str | None = None
+    size: int = 128
+    batch_size: int = 1
+    steps: int = 28
+    guidance: float = 3.5
+    seed: int = 0
+    prefix: str = "qwen2vl_flux"
+    as_published: bool = False
+
+
+def variation(image: str, **settings: object) -> Prompt:
+    """Variations of an uploaded picture."""
+    told = Settings(**settings)
+    size = node(
+        "Qwen2VLFluxSize", aspect_ratio=told.aspect_ratio or "1:1", batch_size=told.batch_size, size=told.size
+    )
+    return {
+        "image": node("LoadImage", image=image),
+        **_tokens(told, "image", focused=True),
+        **_conditioning(told),
+        "size": size,
+        **_sampling(told, conditioning=["connect", 0], latent=["size", 0], strength=1.0),
+    }
+
+
+def image_to_image(image: str, *, reference: str = "", strength: float = 0.8, **settings: object) -> Prompt:
+    """A picture redrawn: its own layout, the look of the reference, or of itself without one."""
+    return _redrawn(image, None, (), "", reference, strength, Settings(**settings))
+
+
+def inpaint(
+    image: str, mask: str | Object, *, reference: str = "", strength: float = 0.8, **settings: object
+) -> Prompt:
+    """A part of a picture redrawn: where an uploaded mask is white, an object is, or the picture itself is painted."""
+    return _redrawn(image, mask, (), "", reference, strength, Settings(**settings))
+
+
+def controlnet(
+    image: str,
+    hints: Sequence[Hint],
+    *,
+    control_net: str,
+    mask: str | Object | None = None,
+    reference: str = "",
+    strength: float = 0.8,
+    **settings: object,
+) -> Prompt:
+    """A picture, or the masked part of it, redrawn along its depth and lines. `control_net` is a folder that
+    Qwen2VL-Flux ControlNet lists, or a single file that ComfyUI's own loader lists."""
+    return _redrawn(image, mask, hints, control_net, reference, strength, Settings(**settings))
+
+
+def _redrawn(
+    image: str,
+    mask: str | Object | None,
+    hints: Sequence[Hint],
+    control_net: str,
+    reference: str,
+    strength: float,
+    told: Settings,
+) -> Prompt:
     graph = {
-        "image": _node("LoadImage", image=image),
-        "qwen2vl": _node("Qwen2VLLoader", checkpoint=checkpoint, weight_dtype="default"),
-        "encode": _node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=["image", 0], token_budget=token_budget),
-        "text": _node("Qwen2VLFluxTextLoader", checkpoint=checkpoint, t5=bool(prompt.strip())),
-        "connect": _node(
-            "Qwen2VLConnector",
-            qwen2vl=["qwen2vl", 0],
-            tokens=["focus" if focused else "encode", 0],
-            clip=["text", 0],
-            prompt=prompt,
+        "image": node("LoadImage", image=image),
+        **({"reference": node("LoadImage", image=reference)} if reference else {}),
+        **_tokens(told, "reference" if reference else "image", focused=bool(reference) or not told.as_published),
+        **_conditioning(told),
+        **_mask(mask),
+        "prepare": node(
+            "Qwen2VLFluxPrepareImage",
+            image=["image", 0],
+            **({} if mask is None else {"mask": _mask_link(mask)}),
+            aspect_ratio=told.aspect_ratio or PICTURE,
+            size=told.size,
         ),
-        "guidance": _node("FluxGuidance", conditioning=["connect", 0], guidance=guidance),
-        "model": _node("Qwen2VLFluxModelLoader", checkpoint=checkpoint, weight_dtype=weight_dtype),
-        "guider": _node("BasicGuider", model=["model", 0], conditioning=["guidance", 0]),
-        "size": _node("Qwen2VLFluxSize", aspect_ratio=aspect_ratio, batch_size=batch_size, size=size),
-        "noise": _node("RandomNoise", noise_seed=seed),
-        "sampler": _node("KSamplerSelect", sampler_name="euler"),
-        "sigmas": _node("Qwen2VLFluxSigmas", steps=steps, strength=1.0, latent=["size", 0]),
-        "sample": _node(
+    }
+    conditioning: Link = ["connect", 0]
+    if hints:
+        if reference:
+            graph["encode_control"] = _encode(told, "image")
+            graph["connect"]["inputs"]["control_tokens"] = ["encode_control", 0]
+        heard = hints[:1] if told.as_published and mask is not None else hints
+        graph |= _control(heard, control_net)
+        conditioning = [f"{heard[-1].kind}_control", 0]
+    if hints and told.as_published and mask is None:
+        graph["batch"] = node(
+            "EmptySD3LatentImage", width=["prepare", 2], height=["prepare", 3], batch_size=told.batch_size
+        )
+        sampling = _sampling(told, conditioning, ["batch", 0], strength)
+        sampling["pure_noise"] = node("Qwen2VLFluxPureNoise", noise=["noise", 0], sigmas=["sigmas", 0])
+        sampling["sample"]["inputs"]["noise"] = ["pure_noise", 0]
+        return graph | sampling
+    graph["latent"] = node("VAEEncode", pixels=["prepare", 0], vae=["vae", 0])
+    if mask is not None:
+        graph["masked"] = node("SetLatentNoiseMask", samples=["latent", 0], mask=["prepare", 1])
+    latent = "latent" if mask is None else "masked"
+    graph["batch"] = node("RepeatLatentBatch", samples=[latent, 0], amount=told.batch_size)
+    return graph | _sampling(told, conditioning, ["batch", 0], strength)
+
+
+def _tokens(told: Settings, picture: str, focused: bool) -> Prompt:
+    """Encoder and tokens of the picture that guides FLUX, and `connect`, which turns them into conditioning."""
+    graph = {
+        "qwen2vl": node("Qwen2VLLoader", checkpoint=told.checkpoint, weight_dtype="default"),
+        "encode": _encode(told, picture),
+        "connect": node(
+            "Qwen2VLConnector", qwen2vl=["qwen2vl", 0], tokens=["encode", 0], clip=["text", 0], prompt=told.prompt
+        ),
+    }
+    if not focused or not (told.dots.strip() or told.focus_on):
+        return graph
+    graph["focus"] = node("GridDotFocus", tokens=["encode", 0], dots=told.dots, mode=told.focus_mode)
+    graph["focus_save"] = node("MaskPreview", mask=["focus", 1])
+    graph["connect"]["inputs"]["tokens"] = ["focus", 0]
+    if told.focus_on:
+        graph |= _segment(told.focus_on, picture)
+        graph["focus"]["inputs"]["mask"] = ["segment", 0]
+    return graph
+
+
+def _encode(told: Settings, picture: str) -> dict:
+    return node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=[picture, 0], token_budget=told.token_budget)
+
+
+def _conditioning(told: Settings) -> Prompt:
+    """The parts of the checkpoint that every mode needs beside the encoder."""
+    return {
+        "text": node("Qwen2VLFluxTextLoader", checkpoint=told.checkpoint, t5=bool(told.prompt.strip())),
+        "model": node("Qwen2VLFluxModelLoader", checkpoint=told.checkpoint, weight_dtype=told.weight_dtype),
+        "vae": node("Qwen2VLFluxVAELoader", checkpoint=told.checkpoint),
+    }
+
+
+def _mask(mask: str | Object | None) -> Prompt:
+    if isinstance(mask, Object):
+        return _segment(mask, "image")
+    return {"mask": node("LoadImageMask", image=mask, channel="red")} if mask else {}
+
+
+def _mask_link(mask: str | Object) -> Link:
+    if isinstance(mask, Object):
+        return ["segment", 0]
+    return ["image", 1] if mask == PAINTED else ["mask", 0]
+
+
+def _segment(found: Object, picture: str) -> Prompt:
+    return {
+        "sam2": node("SAM2Loader", file=found.model),
+        "segment": node(
+            "SAM2Segment",
+            sam2=["sam2", 0],
+            image=[picture, 0],
+            points=found.points,
+            box=found.box,
+            candidates="best",
+        ),
+        "segment_save": node("PreviewImage", images=["segment", 1]),
+    }
+
+
+ANNOTATORS = {
+    "depth": ("DepthAnythingV2Loader", "DepthAnythingV2Map", "depth_anything", {}, "depth"),
+    "line": ("AnyLineLoader", "AnyLineMap", "anyline", {"resolution": 1280}, "canny"),
+}
+"""By kind of hint: loader, node that makes the map, its input for the model, its settings, union mode."""
+
+
+def _control(hints: Sequence[Hint], control_net: str) -> Prompt:
+    """The hints' maps and the chain of ControlNets they guide, in the order given."""
+    single_file = control_net.lower().endswith((".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt"))
+    graph = {
+        "control_net": node("ControlNetLoader", control_net_name=control_net)
+        if single_file
+        else node("Qwen2VLFluxControlNetLoader", controlnet=control_net)
+    }
+    positive, negative = ["connect", 0], ["connect", 0]
+    for hint in hints:
+        loader, mapper, model, settings, mode = ANNOTATORS[hint.kind]
+        graph[f"{hint.kind}_model"] = node(loader, file=hint.model)
+        graph[hint.kind] = node(mapper, **{model: [f"{hint.kind}_model", 0]}, image=["prepare", 0], **settings)
+        graph[f"{hint.kind}_save"] = node("PreviewImage", images=[hint.kind, 0])
+        graph[f"{hint.kind}_mode"] = node("FluxUnionControlMode", control_net=["control_net", 0], mode=mode)
+        graph[f"{hint.kind}_control"] = node(
+            "ControlNetApplyAdvanced",
+            positive=positive,
+            negative=negative,
+            control_net=[f"{hint.kind}_mode", 0],
+            image=[hint.kind, 0],
+            strength=hint.strength,
+            start_percent=0.0,
+            end_percent=1.0,
+            vae=["vae", 0],
+        )
+        positive, negative = [f"{hint.kind}_control", 0], [f"{hint.kind}_control", 1]
+    return graph
+
+
+def _sampling(told: Settings, conditioning: Link, latent: Link, strength: float) -> Prompt:
+    return {
+        "guidance": node("FluxGuidance", conditioning=conditioning, guidance=told.guidance),
+        "guider": node("BasicGuider", model=["model", 0], conditioning=["guidance", 0]),
+        "noise": node("RandomNoise", noise_seed=told.seed),
+        "sampler": node("KSamplerSelect", sampler_name="euler"),
+        "sigmas": node("Qwen2VLFluxSigmas", steps=told.steps, strength=strength, latent=latent),
+        "sample": node(
             "SamplerCustomAdvanced",
             noise=["noise", 0],
             guider=["guider", 0],
             sampler=["sampler", 0],
             sigmas=["sigmas", 0],
-            latent_image=["size", 0],
+            latent_image=latent,
         ),
-        "vae": _node("Qwen2VLFluxVAELoader", checkpoint=checkpoint),
-        "decode": _node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
-        "save": _node("SaveImage", images=["decode", 0], filename_prefix=prefix),
+        "decode": node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
+        "save": node("SaveImage", images=["decode", 0], filename_prefix=told.prefix),
     }
-    if focused:
-        graph["focus"] = _node("GridDotFocus", tokens=["encode", 0], dots=dots, mode=focus_mode)
-        graph["focus_save"] = _node("MaskPreview", mask=["focus", 1])
-    return graph
 
 
-def _node(class_type: str, **inputs: object) -> dict:
+def node(class_type: str, **inputs: object) -> dict:
+    """One entry of a prompt."""
     return {"class_type": class_type, "inputs": inputs}
