@@ -38,6 +38,25 @@ COMFYUI_CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25ba
 PINNED = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.23.0")
 TEST_PACKAGES = ("pytest>=8", "playwright")
 TOOLS = ("comfy-cli==1.23.0", "ruff==0.17.5")
+# published code that tests/parity compares with, each with exactly what it imports and ComfyUI does not bring
+BUILDERS = ("setuptools==80.9.0", "wheel==0.45.1")  # some of the oracles come as sources only
+ORACLES = (
+    "controlnet-aux==0.0.10",
+    "imageio==2.37.2",
+    "importlib_metadata==8.7.0",
+    "lazy-loader==0.4",
+    "opencv-python-headless==4.12.0.88",
+    "scikit-image==0.25.2",
+    "tifffile==2025.5.10",
+    "timm==1.0.22",
+    "zipp==3.23.0",
+    "sam2==1.1.0",
+    "antlr4-python3-runtime==4.9.3",
+    "hydra-core==1.3.2",
+    "iopath==0.1.10",
+    "omegaconf==2.3.0",
+    "portalocker==3.2.0",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -79,10 +98,17 @@ def stamps_for(python: Path) -> Path:
     return DEV / "stamps" / hashlib.sha256(str(python).encode()).hexdigest()[:12]
 
 
-def install(python: Path, name: str, packages: Sequence[str], files: Sequence[Path] = (), hint: str = "") -> None:
-    """pip-install packages and requirements files, once for the same lists."""
+def install(
+    python: Path,
+    name: str,
+    packages: Sequence[str],
+    files: Sequence[Path] = (),
+    hint: str = "",
+    options: Sequence[str] = (),
+) -> None:
+    """pip-install packages and requirements files, once for the same lists; `options` are pip's own."""
     asked = "\n".join([*packages, *(file.read_text() for file in files)])
-    arguments = [*packages, *(part for file in files for part in ("-r", str(file)))]
+    arguments = [*options, *packages, *(part for file in files for part in ("-r", str(file)))]
     command = [python, "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", *arguments]
     failure = f"pip could not install {name} for {python}; its own message stands above"
     once(stamps_for(python) / name, asked, f"Installing {name}{hint}", lambda: run(command, failure))
@@ -186,6 +212,29 @@ def tools() -> Path:
     return python.parent
 
 
+def oracles(python: Path) -> Path:
+    """The interpreter that runs the oracles of tests/parity. Its environment also sees the packages of ComfyUI's
+    interpreter `python`, so that torch is not there twice, and is made anew for another one."""
+    folder = DEV / "oracles"
+    failure = f"{python} could not make a virtual environment in {folder}; it needs the modules venv and ensurepip"
+    found = subprocess.run([python, "-c", "import torch; print(torch.__file__)"], capture_output=True, text=True)
+    if found.returncode:
+        raise Problem(f"{python} cannot import torch, which the oracles of the tests need; install torch for it")
+    packages = str(Path(found.stdout.strip()).parent.parent)
+
+    def make() -> None:
+        run([python, "-m", "venv", "--clear", folder], failure)
+        place = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        own = subprocess.run([python_in(folder), "-c", place], capture_output=True, text=True, check=True).stdout
+        Path(own.strip(), "comfyui.pth").write_text(packages + "\n", encoding="utf-8")
+
+    once(folder / ".stamps" / "venv", f"{python}\n{packages}", f"Making {folder.relative_to(ROOT)}", make)
+    install(python_in(folder), "builders", BUILDERS)
+    os.environ["SAM2_BUILD_CUDA"] = "0"
+    install(python_in(folder), "oracles", ORACLES, options=["--no-deps", "--no-build-isolation"])
+    return python_in(folder)
+
+
 def wants_browser(arguments: Sequence[str]) -> bool:
     """Whether a pytest command line can reach the browser tests."""
     paths = [Path(argument).parts for argument in arguments]
@@ -246,9 +295,10 @@ def test(arguments: list[str]) -> NoReturn:
     folder, python = comfyui()
     install(python, "test-packages", TEST_PACKAGES)
     tools()
+    oracle = oracles(python)
     if wants_browser(arguments):
         browser()
-    hand_over([python, "-m", "pytest", *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
+    hand_over([python, "-m", "pytest", *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle)
 
 
 def bench(arguments: list[str]) -> NoReturn:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,28 @@ def root() -> Path:
 def tools() -> Path:
     """The folder with the programs `comfy` and `ruff`."""
     return ROOT / ".dev" / "tools" / ("Scripts" if os.name == "nt" else "bin")
+
+
+@pytest.fixture(scope="session")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
+    """Published code in an environment of its own: oracle(name, tensors, *arguments) gives the tensors that
+    `tests/oracles/<name>.py in.safetensors out.safetensors *arguments` makes of the given ones."""
+    from safetensors.torch import load_file, save_file
+
+    in_environment = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
+    python = os.environ.get("ORACLE_PYTHON") or ROOT / ".dev" / "oracles" / in_environment
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+
+    def run(name: str, tensors: dict, *arguments: object) -> dict:
+        folder = tmp_path_factory.mktemp(name)
+        given, made = folder / "in.safetensors", folder / "out.safetensors"
+        save_file({key: value.contiguous() for key, value in tensors.items()}, given)
+        command = [python, ROOT / "tests" / "oracles" / f"{name}.py", given, made, *arguments]
+        done = subprocess.run([str(part) for part in command], env=offline, capture_output=True, text=True)
+        assert done.returncode == 0, f"the oracle {name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return load_file(made)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from qwen2vl_flux_pack.automation.options import demo_options
 
@@ -82,6 +83,34 @@ def test_install_by_pip(dev, tmp_path, capfd):
             dev.install(python, "pack", [], [requirements])
         said = capfd.readouterr()
         assert "Installing pack" in said.out and "gone" in said.err
+
+
+# ---- the oracles' environment ----------------------------------------------------------------------------------------
+
+
+def test_oracles_see_the_packages_of_comfyui(dev, tmp_path, monkeypatch, capfd):
+    """torch comes from ComfyUI's interpreter; another interpreter gets another environment."""
+    monkeypatch.setattr(dev, "BUILDERS", ("pip",))  # which is there, so that nothing is fetched
+    monkeypatch.setattr(dev, "ORACLES", ("pip",))
+    monkeypatch.setenv("SAM2_BUILD_CUDA", "1")
+    python = Path(sys.executable)
+    oracle = dev.oracles(python)
+    assert oracle == dev.python_in(dev.DEV / "oracles")
+    code = "import sys, torch; print(sys.prefix); print(torch.__file__)"
+    prefix, seen = subprocess.run([oracle, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert Path(prefix) == dev.DEV / "oracles" and seen == torch.__file__
+    assert os.environ["SAM2_BUILD_CUDA"] == "0"
+    assert capfd.readouterr().out.count(" ...") == 3
+    dev.oracles(python)
+    assert "..." not in capfd.readouterr().out
+    other = tmp_path / "other"
+    subprocess.run([python, "-m", "venv", "--without-pip", other], check=True)
+    with pytest.raises(dev.Problem, match="cannot import torch, which the oracles of the tests need; install torch"):
+        dev.oracles(dev.python_in(other))
+    (packages,) = other.glob("[Ll]ib/**/site-packages")
+    (packages / "comfyui.pth").write_text(str(Path(torch.__file__).parent.parent))
+    dev.oracles(dev.python_in(other))
+    assert capfd.readouterr().out.count(" ...") == 3
 
 
 # ---- ComfyUI -------------------------------------------------------------------------------------------------------
