@@ -9,15 +9,15 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .client import ComfyClient, ComfyError, Event, PromptRejected
+from .arguments import BUNDLED, BUNDLED_SIZE
+from .client import ComfyClient, ComfyError, PromptRejected
 from .graphs import variation
-from .options import BUNDLED, BUNDLED_SIZE, demo_options
+from .options import demo_options
+from .progress import Progress
 from .server import ComfyServer, ServerFailed, default_comfyui, leave_on_terminate
 from .sheet import contact_sheet, focus_overlay
 
@@ -128,41 +128,6 @@ def _require_checkpoint(client: ComfyClient, name: str) -> None:
         raise ComfyError(
             f"There is no checkpoint {name!r}, only {', '.join(known)}; give the folder that holds qwen2-vl and flux."
         )
-
-
-class Progress:
-    """Shows a prompt's messages: one updating line on a terminal, a few plain lines elsewhere."""
-
-    def __init__(self, prompt: Mapping[str, Any], label: str):
-        self._prompt = prompt
-        self._label = label
-        self._live = sys.stdout.isatty()
-        self._started = time.monotonic()
-        self._nodes = 0
-
-    def __call__(self, event: Event) -> None:
-        data = event["data"]
-        if event["type"] == "executing" and data["node"]:
-            self._nodes += 1
-            self._show(self._name(data["node"]))
-        elif event["type"] == "progress" and data["node"]:
-            value, total = data["value"], data["max"]
-            if self._live or value == total or value % max(1, total // 4) == 0:
-                self._show(f"{self._name(data['node'])} {value}/{total}")
-
-    def done(self) -> None:
-        self._show(f"{self._nodes} nodes run in {time.monotonic() - self._started:.1f} s")
-        if self._live:
-            print()
-
-    def _name(self, node: str) -> str:
-        return self._prompt[node]["class_type"] if node in self._prompt else node
-
-    def _show(self, text: str) -> None:
-        if self._live:
-            print(f"\r\x1b[2K{self._label} {text}", end="", flush=True)
-        else:
-            print(f"{self._label} {text}", flush=True)
 
 
 def _opened(path: Path) -> Image.Image:
