@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .errors import InputError
+from .json_lists import check_count, kind, read_list
 
 EXAMPLE = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]'
 MAX_DOTS = 10_000
@@ -32,32 +32,14 @@ def parse_dots(text: str) -> tuple[Dot, ...]:
 
     r defaults to 0.5, w to 1. Raises InputError with one sentence for anything else.
     """
-    if not isinstance(text, str):
-        raise InputError(f"The dots are a {type(text).__name__}, not JSON text; write them like {EXAMPLE}.")
-    if not text.strip():
-        return ()
-    try:
-        entries = json.loads(text, parse_int=float)  # an integer of any length is a number
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at character {error.pos + 1}"
-        raise InputError(f"The dots are not JSON text ({reason}); write them like {EXAMPLE}.") from None
-    except RecursionError:
-        raise InputError(f"The dots are lists in lists without end; write them like {EXAMPLE}.") from None
-    if not isinstance(entries, list):
-        raise InputError(f"The dots are a JSON {_kind(entries)}, not a list; write them like {EXAMPLE}.")
-    if len(entries) > MAX_DOTS:
-        raise InputError(f"There are {len(entries)} dots, and {MAX_DOTS} is the most; leave some out.")
+    entries = read_list(text, "dots", EXAMPLE)
+    check_count(entries, "dots", MAX_DOTS)
     return tuple(_dot(number, entry) for number, entry in enumerate(entries, start=1))
-
-
-def _kind(value: object) -> str:
-    names = {dict: "object", list: "list", str: "text", bool: "true/false", type(None): "null"}
-    return names.get(type(value), "number")
 
 
 def _dot(number: int, entry: object) -> Dot:
     if not isinstance(entry, dict):
-        raise InputError(f"Dot {number} is a JSON {_kind(entry)}, not an object; write dots like {EXAMPLE}.")
+        raise InputError(f"Dot {number} is a JSON {kind(entry)}, not an object; write dots like {EXAMPLE}.")
     unknown = [key for key in entry if key not in RANGES]
     if unknown:
         raise InputError(f"Dot {number} has an unknown entry {unknown[0][:40]!r}; a dot knows x, y, r and w only.")
@@ -69,7 +51,7 @@ def _dot(number: int, entry: object) -> Dot:
 
 def _number(number: int, key: str, value: object) -> float:
     if not isinstance(value, float):
-        raise InputError(f"{key} of dot {number} is a JSON {_kind(value)}, not a number; write dots like {EXAMPLE}.")
+        raise InputError(f"{key} of dot {number} is a JSON {kind(value)}, not a number; write dots like {EXAMPLE}.")
     low, high = RANGES[key]
     if not low <= value <= high or (key == "r" and value == 0):
         span = f"above {low:g}, at most {high:g}" if key == "r" else f"from {low:g} to {high:g}"

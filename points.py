@@ -1,0 +1,128 @@
+"""Points and boxes that say which object of a picture is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+from .json_lists import check_count, kind, read_list
+
+POINTS_EXAMPLE = '[{"x": 0.3, "y": 0.5, "label": 1}]'
+BOX_EXAMPLE = "[0.1, 0.2, 0.6, 0.9]"
+MOST = 1000
+CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class Point:
+    """x, y: 0..1 of the picture's width and height (top left is 0, 0); label: 1 on the object, 0 beside it."""
+
+    x: float
+    y: float
+    label: int = 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """Around one object; x0 < x1 and y0 < y1, each 0..1 of the picture's width and height (top left is 0, 0)."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def holds(self, point: Point) -> bool:
+        """Whether the point lies inside or on the edge."""
+        return self.x0 <= point.x <= self.x1 and self.y0 <= point.y <= self.y1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What points at one object: a box, points, or both."""
+
+    points: tuple[Point, ...]
+    box: Box | None = None
+
+
+def parse_points(text: str) -> tuple[Point, ...]:
+    """Points from JSON text such as ``[{"x": 0.3, "y": 0.5, "label": 1}]``; blank text is no point.
+
+    The label defaults to 1. Raises InputError with one sentence for anything else.
+    """
+    entries = read_list(text, "points", POINTS_EXAMPLE)
+    check_count(entries, "points", MOST)
+    return tuple(_point(number, entry) for number, entry in enumerate(entries, start=1))
+
+
+def parse_boxes(text: str) -> tuple[Box, ...]:
+    """Boxes from JSON text: one as ``[0.1, 0.2, 0.6, 0.9]`` (left, top, right, bottom), or a list of such; blank text
+    is no box. Raises InputError with one sentence for anything else."""
+    entries = read_list(text, "boxes", BOX_EXAMPLE)
+    if entries and not any(isinstance(entry, list) for entry in entries):
+        entries = [entries]
+    check_count(entries, "boxes", MOST)
+    return tuple(_box(number, entry) for number, entry in enumerate(entries, start=1))
+
+
+def check_prompts(points: Sequence[Point], boxes: Sequence[Box]) -> None:
+    """Raise InputError when nothing says what to keep."""
+    if boxes or any(point.label for point in points):
+        return
+    if points:
+        raise InputError("All points have label 0 (leave out) and there is no box; add a point with label 1 or a box.")
+    raise InputError(
+        f"There are neither points nor a box; give points like {POINTS_EXAMPLE} or a box like {BOX_EXAMPLE}."
+    )
+
+
+def prompts_of(points: Sequence[Point], boxes: Sequence[Box]) -> tuple[Prompt, ...]:
+    """One prompt for each box, or one of all points where there is no box.
+
+    A single box takes all points, as in Meta's predictor. Of several, each takes the points that lie in it, and a
+    point in none of them goes to all.
+    """
+    check_prompts(points, boxes)
+    if not boxes:
+        return (Prompt(tuple(points)),)
+    strays = [point for point in points if not any(box.holds(point) for box in boxes)]
+    return tuple(Prompt(tuple(point for point in points if box.holds(point) or point in strays), box) for box in boxes)
+
+
+def _point(number: int, entry: object) -> Point:
+    like = f"write points like {POINTS_EXAMPLE}"
+    if not isinstance(entry, dict):
+        raise InputError(f"Point {number} is a JSON {kind(entry)}, not an object; {like}.")
+    unknown = [key for key in entry if key not in ("x", "y", "label")]
+    if unknown:
+        raise InputError(f"Point {number} has an unknown entry {unknown[0][:40]!r}; a point knows x, y and label only.")
+    for key in ("x", "y"):
+        if key not in entry:
+            raise InputError(f"Point {number} has no {key}; a point needs x and y from 0 to 1, like {POINTS_EXAMPLE}.")
+    x, y = (_fraction(f"{key} of point {number}", entry[key], like) for key in ("x", "y"))
+    label = entry.get("label", 1.0)
+    if not isinstance(label, float) or label not in (0, 1):
+        met = label if isinstance(label, float) else f"a JSON {kind(label)}"
+        raise InputError(f"label of point {number} is {met}; it must be 1 (keep) or 0 (leave out).")
+    return Point(x, y, int(label))
+
+
+def _box(number: int, entry: object) -> Box:
+    like = f"write a box as [left, top, right, bottom] like {BOX_EXAMPLE}"
+    if not isinstance(entry, list):
+        raise InputError(f"Box {number} is a JSON {kind(entry)}, not a list; {like}.")
+    if len(entry) != len(CORNERS):
+        raise InputError(f"Box {number} has {len(entry)} values, not 4; {like}.")
+    corners = [(name, value) for name, value in zip(CORNERS, entry, strict=True)]
+    box = Box(*(_fraction(f"{name} of box {number}", value, like) for name, value in corners))
+    if box.x0 >= box.x1 or box.y0 >= box.y1:
+        raise InputError(f"Box {number} has no area, {entry}; left must be below right and top below bottom.")
+    return box
+
+
+def _fraction(name: str, value: object, like: str) -> float:
+    if not isinstance(value, float):
+        raise InputError(f"{name} is a JSON {kind(value)}, not a number; {like}.")
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} is {value}; it must be from 0 to 1, a share of the picture's width or height.")
+    return value
