@@ -68,9 +68,7 @@ class Settings:
 def variation(image: str, **settings: object) -> Prompt:
     """Variations of an uploaded picture."""
     told = Settings(**settings)
-    size = node(
-        "Qwen2VLFluxSize", aspect_ratio=told.aspect_ratio or "1:1", batch_size=told.batch_size, size=told.size
-    )
+    size = node("Qwen2VLFluxSize", aspect_ratio=told.aspect_ratio or "1:1", batch_size=told.batch_size, size=told.size)
     return {
         "image": node("LoadImage", image=image),
         **_tokens(told, "image", focused=True),

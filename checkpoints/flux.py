@@ -19,6 +19,8 @@ from .files import WeightFiles, check_layout, some
 PATCH, LATENT_CHANNELS = 2, 16
 FLUX1_AXES = [16, 56, 56]
 """Rotary axes of FLUX.1, which its own config.json leaves out."""
+SKELETON = {"operations": torch.nn, "device": "meta", "dtype": torch.bfloat16}
+"""Arguments that build a network of shapes without weights."""
 STORAGE = {
     "default": {},
     "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
@@ -48,18 +50,19 @@ def load_transformer(folder: Path, weight_dtype: str = "default", disable_dynami
 
 def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     """Every tensor that a FLUX of this config.json has, by its diffusers name, with its shape."""
-    params = _flux_params(Entries(config_path))
-    native = {name: tuple(value.shape) for name, value in _skeleton(params).state_dict().items()}
-    return _diffusers_shapes(native, params)
-
-
-def _flux_params(raw: Entries) -> dict:
+    raw = Entries(config_path)
     kind = raw.values.get("_class_name")
     if kind != "FluxTransformer2DModel":
         raise CheckpointError(
             f"{raw.path} describes a {kind!r}, not a FluxTransformer2DModel; put the checkpoint's own "
             "flux/transformer folder there."
         )
+    params = flux_params(raw)
+    return diffusers_shapes(Flux(**params, **SKELETON), params)
+
+
+def flux_params(raw: Entries) -> dict:
+    """ComfyUI's parameters of the FLUX that a diffusers config.json describes."""
     heads, head_width = raw.count("num_attention_heads", MANY), raw.count("attention_head_dim", MANY)
     axes = [int(width) for width in raw.numbers("axes_dims_rope", 3, FLUX1_AXES)]
     if sum(axes) != head_width or any(width % 2 for width in axes):
@@ -84,12 +87,9 @@ def _flux_params(raw: Entries) -> dict:
     }
 
 
-def _skeleton(params: dict) -> Flux:
-    return Flux(**params, operations=torch.nn, device="meta", dtype=torch.bfloat16)
-
-
-def _diffusers_shapes(native: dict[str, tuple[int, ...]], params: dict) -> dict[str, tuple[int, ...]]:
+def diffusers_shapes(network: Flux, params: dict) -> dict[str, tuple[int, ...]]:
     """Shapes by diffusers name; where ComfyUI's table knows several names for one tensor, the first is FLUX.1's."""
+    native = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     shapes: dict[str, tuple[int, ...]] = {}
     whole, named = set(), set()
     for name, target in comfy.utils.flux_to_diffusers(params).items():

@@ -14,9 +14,10 @@ import torch
 from ..checkpoints.files import WeightFiles, check_layout
 from ..checkpoints.qwen2vl import EMBEDDINGS, UNUSED, Qwen2VLConfig, open_encoder, read_config, read_linear
 from ..errors import InputError
+from ..pictures import check_picture
 from ..tokens import ImageTokens
 from .qwen2vl_network import Qwen2VLNetwork
-from .qwen2vl_pixels import check_picture, patches_of
+from .qwen2vl_pixels import patches_of
 
 STORAGE = {"default": torch.bfloat16, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 """Weight storage by the loader's choice; norms, biases, embeddings and the patch projection stay bfloat16,

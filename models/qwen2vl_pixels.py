@@ -8,21 +8,9 @@ from einops import repeat
 from PIL import Image
 
 from ..checkpoints.qwen2vl import Qwen2VLConfig
-from ..errors import InputError
 from ..sizes import encoder_size
 
 DEFAULT_BUDGET = 512
-
-
-def check_picture(image: torch.Tensor) -> torch.Tensor:
-    """An IMAGE [B, H, W, C] as RGB; raises InputError for what is not a picture of finite numbers."""
-    if image.ndim != 4 or 0 in image.shape:
-        raise InputError(
-            f"The image has the shape {list(image.shape)}, not batch, height, width, channels; load a picture."
-        )
-    if not torch.isfinite(image).all():
-        raise InputError("The image holds values that are not numbers (NaN or infinity); check the node it comes from.")
-    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
 
 
 def patches_of(picture: torch.Tensor, config: Qwen2VLConfig, token_budget: int) -> tuple[torch.Tensor, tuple[int, int]]:

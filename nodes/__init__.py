@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..checkpoints import annotators, folders
 from .connector import Qwen2VLConnector
+from .controlnet import FluxUnionControlMode, Qwen2VLFluxControlNetLoader
 from .griddot import GridDotFocus
 from .loaders import (
     Qwen2VLFluxModelLoader,
@@ -14,8 +15,9 @@ from .loaders import (
     Qwen2VLFluxVAELoader,
     Qwen2VLLoader,
 )
+from .prepare import Qwen2VLFluxPrepareImage
 from .qwen2vl_encode import Qwen2VLEncode
-from .sampling import Qwen2VLFluxSigmas, Qwen2VLFluxSize
+from .sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas, Qwen2VLFluxSize
 
 
 class Qwen2VLFluxExtension(ComfyExtension):
@@ -35,6 +37,10 @@ class Qwen2VLFluxExtension(ComfyExtension):
             Qwen2VLConnector,
             Qwen2VLFluxSize,
             Qwen2VLFluxSigmas,
+            Qwen2VLFluxControlNetLoader,
+            FluxUnionControlMode,
+            Qwen2VLFluxPrepareImage,
+            Qwen2VLFluxPureNoise,
         ]
 
 

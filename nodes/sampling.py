@@ -7,6 +7,7 @@ import torch
 from comfy_api.latest import io
 
 from ..errors import InputError
+from ..patches.pure_noise import PureNoise
 from ..schedules import flux_sigmas
 from ..sizes import PUBLISHED_SIDE, PUBLISHED_SIZES, output_size
 from .types import CATEGORY
@@ -99,3 +100,27 @@ class Qwen2VLFluxSigmas(io.ComfyNode):
             )
         height, width = (edge * PIXELS_PER_LATENT for edge in samples.shape[-2:])
         return io.NodeOutput(torch.from_numpy(flux_sigmas(steps, strength, width, height)))
+
+
+class Qwen2VLFluxPureNoise(io.ComfyNode):
+    """Door to patches.pure_noise.PureNoise."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLFluxPureNoise",
+            display_name="Qwen2VL-Flux Pure Noise",
+            category=SAMPLING,
+            description="Starts an empty latent from pure noise in the middle of a schedule. The published ControlNet "
+            "mode does so at every strength, by which the picture itself never enters.",
+            search_aliases=["published controlnet", "noise start"],
+            inputs=[
+                io.Noise.Input("noise", tooltip="Noise from RandomNoise."),
+                io.Sigmas.Input("sigmas", tooltip="The sigmas that will be sampled; their first one counts."),
+            ],
+            outputs=[io.Noise.Output(tooltip="Noise for SamplerCustomAdvanced with an empty latent.")],
+        )
+
+    @classmethod
+    def execute(cls, noise, sigmas: torch.Tensor) -> io.NodeOutput:
+        return io.NodeOutput(PureNoise(noise, sigmas))

@@ -21,15 +21,17 @@ def conditioning_of(
     """ComfyUI's CONDITIONING: context [B, T, 4096] and, with a CLIP, the pooled vector of the empty prompt.
 
     A prompt joins as hidden tokens (see hidden_tokens). `control_tokens` become the context of ControlNets alone;
-    both contexts are cut to the shorter one. Raises InputError when a prompt lacks its encoder.
+    both contexts are cut to the shorter one, as published, unless a focus has dropped tokens of one. Raises InputError when a prompt lacks its encoder.
     """
     if prompt.strip() and clip is None:
         raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")
     context, options = qwen2vl.connect(tokens), {}
     if control_tokens is not None:
         control = qwen2vl.connect(control_tokens)
-        length = min(context.shape[1], control.shape[1])
-        context, options["cross_attn_controlnet"] = context[:, :length], control[:, :length]
+        if tokens.is_whole and control_tokens.is_whole:
+            length = min(context.shape[1], control.shape[1])
+            context, control = context[:, :length], control[:, :length]
+        options["cross_attn_controlnet"] = control
     text = None
     if clip is not None:
         text, options["pooled_output"] = encode_prompt(clip, prompt)

@@ -89,20 +89,17 @@ class PatchedModelGuard(ControlBase):
 def _with_hidden_tokens(
     executor, x, timestep, context, y, guidance, ref_latents, control, transformer_options, **rest
 ) -> torch.Tensor:
-    flux: Flux = executor.class_obj
     hidden = rest.pop(KEY, None)
     if KEY in transformer_options:
         transformer_options[KEY].delivered = True
-    _check_widths(flux, context, y, hidden)
+    check_widths("this FLUX", executor.class_obj, context, y, hidden)
     if hidden is None:
         return executor(x, timestep, context, y, guidance, ref_latents, control, transformer_options, **rest)
-    zeroed = ~context.flatten(1).any(dim=1)
-    placed = _Placing(hidden.masked_fill(zeroed[:, None, None], 0))
+    placed = _Placing(silenced(hidden, context))
     if rest.get("attention_mask") is not None:
         rest["attention_mask"] = _widened(rest["attention_mask"], context.shape[1], hidden.shape[1])
-    context = torch.cat((context, context.new_zeros(*hidden.shape[:2], context.shape[-1])), dim=1)
     options = placed.first_in(transformer_options)
-    out = executor(x, timestep, context, y, guidance, ref_latents, control, options, **rest)
+    out = executor(x, timestep, with_room(context, hidden), y, guidance, ref_latents, control, options, **rest)
     if not placed.done:
         raise InputError(
             "This MODEL does not run the patches behind FLUX's text input and would ignore the prompt; take out the "
@@ -111,17 +108,35 @@ def _with_hidden_tokens(
     return out
 
 
-def _check_widths(flux: Flux, context: torch.Tensor, pooled: torch.Tensor | None, hidden: torch.Tensor | None) -> None:
+def silenced(hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """The hidden tokens [B, L, H], zero where ConditioningZeroOut has zeroed the context [B, T, C]."""
+    zeroed = ~context.flatten(1).any(dim=1)
+    return hidden.masked_fill(zeroed[:, None, None], 0)
+
+
+def with_room(context: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """The context with as many zero tokens at its end as there are hidden tokens."""
+    return torch.cat((context, context.new_zeros(*hidden.shape[:2], context.shape[-1])), dim=1)
+
+
+def placed_in(text: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """The text tokens behind `txt_in`, the last of them overwritten by the hidden tokens."""
+    return torch.cat((text[:, : text.shape[1] - hidden.shape[1]], hidden.to(text)), dim=1)
+
+
+def check_widths(
+    name: str, network: Flux, context: torch.Tensor, pooled: torch.Tensor | None, hidden: torch.Tensor | None
+) -> None:
     """Name what comes from another checkpoint, before a matrix product fails on it."""
     found = (
-        ("The conditioning is", context, "takes", flux.params.context_in_dim, "the Qwen2VL encoder"),
-        ("The pooled vector is", pooled, "takes", flux.params.vec_in_dim, "the text encoders"),
-        ("The prompt's tokens are", hidden, "works with", flux.hidden_size, "the Qwen2VL encoder"),
+        ("The conditioning is", context, "takes", network.params.context_in_dim, "the Qwen2VL encoder"),
+        ("The pooled vector is", pooled, "takes", network.params.vec_in_dim, "the text encoders"),
+        ("The prompt's tokens are", hidden, "works with", network.hidden_size, "the Qwen2VL encoder"),
     )
     for thing, value, verb, width, part in found:
         if value is not None and value.shape[-1] != width:
             raise InputError(
-                f"{thing} {value.shape[-1]} wide and this FLUX {verb} {width}; load the model and {part} from the "
+                f"{thing} {value.shape[-1]} wide and {name} {verb} {width}; load the model and {part} from the "
                 "same checkpoint."
             )
 
@@ -135,9 +150,7 @@ class _Placing:
 
     def __call__(self, args: dict) -> dict:
         self.done = True
-        text = args["txt"]
-        kept = text[:, : text.shape[1] - self.hidden.shape[1]]
-        return {**args, "txt": torch.cat((kept, self.hidden.to(text)), dim=1)}
+        return {**args, "txt": placed_in(args["txt"], self.hidden)}
 
     def first_in(self, transformer_options: dict) -> dict:
         """The options with this patch before all others of its kind."""

@@ -63,6 +63,16 @@ def stand_in_latent(image: torch.Tensor) -> torch.Tensor:
     return torch.einsum("oc,bchw->bohw", torch.from_numpy(weight.astype(np.float32)), blocks) * 5.0 + 0.2
 
 
+class StandInVAE:
+    """The goldens' stand-in for FLUX's VAE, as VAE Encode and a ControlNet call one."""
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return stand_in_latent(pixels[..., :3])
+
+    def spacial_compression_encode(self) -> int:
+        return 8
+
+
 def write_checkpoint(folder: Path) -> Path:
     """The tiny checkpoint: qwen2-vl, connector.pt, t5_embedder.pt, flux/transformer in shards, controlnet."""
     shutil.copytree(DATA / "ckpt", folder, dirs_exist_ok=True)

@@ -20,9 +20,9 @@ from sentences import one_sentence
 from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
 from qwen2vl_flux_pack.automation.graphs import variation
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.models.qwen2vl_pixels import check_picture
 from qwen2vl_flux_pack.patches.hidden_tokens import patch_model
 from qwen2vl_flux_pack.patches.prompts import encode_prompt
+from qwen2vl_flux_pack.pictures import check_picture
 
 LEFT = '[{"x": 0.28, "y": 0.32, "r": 0.5, "w": 1}]'
 LIKE = 'like [{"x": 0.3'

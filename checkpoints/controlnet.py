@@ -1,0 +1,81 @@
+"""FLUX ControlNets in diffusers layout (config.json beside the weights, sharded or not) as ComfyUI's CONTROL_NET."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.controlnet
+import comfy.utils
+import folder_paths
+import torch
+from comfy.ldm.flux.controlnet import ControlNetFlux
+
+from ..errors import CheckpointError
+from .entries import MANY, Entries
+from .files import WeightFiles, check_layout
+from .flux import PATCH, SKELETON, diffusers_shapes, flux_params
+from .folders import checkpoint_folder, list_checkpoints
+
+PUBLISHED = "controlnet"
+"""Subfolder of a checkpoint."""
+STEM = "diffusion_pytorch_model"
+
+
+def list_controlnets() -> list[str]:
+    """Names of the folders with a ControlNet: `<checkpoint>/controlnet` first, then those of models/controlnet."""
+    return list(_found())
+
+
+def controlnet_folder(name: str) -> Path:
+    """The folder of a listed ControlNet."""
+    found = _found()
+    if name not in found:
+        place = folder_paths.get_folder_paths("controlnet")[0]
+        raise CheckpointError(
+            f"There is no ControlNet folder {name!r}; put one with config.json into {place}, or into a checkpoint's "
+            f"folder under the name {PUBLISHED}."
+        )
+    return found[name]
+
+
+def load_controlnet(folder: Path) -> comfy.controlnet.ControlNet:
+    """The ControlNet of a folder; raises CheckpointError for missing, unexpected or misshapen tensors before any of
+    them is read."""
+    files = WeightFiles(folder, STEM)
+    check_layout(files, controlnet_shapes(folder / "config.json"), f"{folder.name}/config.json")
+    state: dict[str, torch.Tensor] = {}
+    for path in files.files():
+        state.update(comfy.utils.load_torch_file(str(path)))
+    return comfy.controlnet.load_controlnet_state_dict(state)
+
+
+def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a ControlNet of this config.json has, by its diffusers name, with its shape."""
+    raw = Entries(config_path)
+    kind = raw.values.get("_class_name")
+    if kind != "FluxControlNetModel":
+        raise CheckpointError(
+            f"{raw.path} describes a {kind!r}, not a FluxControlNetModel; put a ControlNet for FLUX.1 there."
+        )
+    params = flux_params(raw)
+    modes = 0 if raw.values.get("num_mode") is None else raw.count("num_mode", MANY)
+    hint_channels = params["in_channels"] + int(raw.values.get("extra_condition_channels") or 0) // PATCH**2
+    network = ControlNetFlux(
+        latent_input=True, num_union_modes=modes, control_latent_channels=hint_channels, **params, **SKELETON
+    )
+    own = {
+        name: tuple(value.shape)
+        for name, value in network.state_dict().items()
+        if name.startswith(("controlnet_blocks.", "controlnet_single_blocks.", "controlnet_mode_embedder."))
+    }
+    return {**diffusers_shapes(network, params), **own}
+
+
+def _found() -> dict[str, Path]:
+    places = {
+        f"{checkpoint}/{PUBLISHED}": checkpoint_folder(checkpoint) / PUBLISHED for checkpoint in list_checkpoints()
+    }
+    for root in folder_paths.get_folder_paths("controlnet"):
+        for config in sorted(Path(root).glob("*/config.json")):
+            places.setdefault(config.parent.name, config.parent)
+    return {name: folder for name, folder in places.items() if (folder / "config.json").is_file()}

@@ -1,0 +1,74 @@
+"""A picture and its mask become fit for FLUX."""
+
+from __future__ import annotations
+
+import comfy.model_management as mm
+import torch
+from comfy_api.latest import io
+
+from .. import pictures
+from ..sizes import PUBLISHED_SIDE, PUBLISHED_SIZES
+from .types import CATEGORY
+
+
+class Qwen2VLFluxPrepareImage(io.ComfyNode):
+    """Door to pictures.prepare and pictures.prepare_mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLFluxPrepareImage",
+            display_name="Qwen2VL-Flux Prepare Image",
+            category=f"{CATEGORY}/sampling",
+            description="Brings the picture to redraw, and the mask over it, to a size that FLUX takes, as published.",
+            search_aliases=["resize for flux", "inpaint mask", "img2img size", "1 megapixel", "crop"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture to redraw, of any size, or a batch of one size."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White is repainted. Stretched over the picture and made hard-edged: one value for each "
+                    "8×8 pixels. Left open, everything is.",
+                ),
+                io.Combo.Input(
+                    "aspect_ratio",
+                    options=[pictures.PICTURE, *PUBLISHED_SIZES],
+                    optional=True,
+                    tooltip="picture keeps the picture's own shape and shrinks it if it is too large; the others crop "
+                    "its middle to a published size.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=PUBLISHED_SIDE,
+                    min=64,
+                    max=2048,
+                    step=16,
+                    optional=True,
+                    tooltip="1024 allows 1.05 million pixels as published, and is the side of 1:1; 128 for the demo "
+                    "checkpoint.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("prepared", display_name="image", tooltip="The picture for VAE Encode and for hints."),
+                io.Mask.Output("prepared_mask", display_name="mask", tooltip="The mask for Set Latent Noise Mask."),
+                io.Int.Output("width", tooltip="Width in pixels, a multiple of 16."),
+                io.Int.Output("height", tooltip="Height in pixels, a multiple of 16."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        aspect_ratio: str = pictures.PICTURE,
+        size: int = PUBLISHED_SIDE,
+    ) -> io.NodeOutput:
+        picture = pictures.prepare(image, aspect_ratio, size)
+        _, height, width, _ = picture.shape
+        if mask is None:
+            mask = torch.ones(1, height, width)
+        else:
+            mask = pictures.prepare_mask(mask, aspect_ratio, size, height, width)
+        device = mm.intermediate_device()
+        return io.NodeOutput(picture.to(device), mask.to(device), width, height)
