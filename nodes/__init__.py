@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..checkpoints import annotators, folders
+from .annotators import SAM2Loader, SAM2Segment
 from .connector import Qwen2VLConnector
 from .controlnet import FluxUnionControlMode, Qwen2VLFluxControlNetLoader
 from .griddot import GridDotFocus
@@ -41,6 +42,8 @@ class Qwen2VLFluxExtension(ComfyExtension):
             FluxUnionControlMode,
             Qwen2VLFluxPrepareImage,
             Qwen2VLFluxPureNoise,
+            SAM2Loader,
+            SAM2Segment,
         ]
 
 

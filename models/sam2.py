@@ -1,0 +1,204 @@
+"""SAM 2 and 2.1 under ComfyUI's memory management (the graph type ``SAM2``).
+
+The network is transformers' Sam2Model with Meta's weights; what goes in and comes out is Meta's SAM2ImagePredictor
+(facebookresearch/sam2), without its optional filling of holes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.utils
+import torch
+
+from ..checkpoints.sam2 import Sam2Weights, Variant, read_sam2
+from ..errors import CheckpointError
+from ..pictures import check_picture
+from ..points import Box, Point, Prompt, prompts_of
+from .sam2_overlay import overlay
+
+SIDE = 1024
+"""Of the square that every picture is stretched to."""
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+CANDIDATES = ("best", "all")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """masks: [N, H, W] float32 of 0 and 1; overlays: [N, H, W, 3], the picture with its mask and prompts drawn in;
+    scores: N, what the model believes its mask's overlap (IoU) with the truth to be, about 0..1."""
+
+    masks: torch.Tensor
+    overlays: torch.Tensor
+    scores: list[float]
+
+
+class Sam2:
+    """One model, ready to segment pictures."""
+
+    def __init__(self, name: str, variant: Variant, network: torch.nn.Module):
+        self.name = name
+        self.variant = variant
+        self.network = network
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            network, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
+        )
+
+    def segment(
+        self, image: torch.Tensor, points: Sequence[Point], boxes: Sequence[Box], candidates: str = "best"
+    ) -> Segmentation:
+        """Masks of an IMAGE [B, H, W, C] in 0..1.
+
+        best: one mask for each picture, the union over its boxes of the candidate with the highest score; its score is
+        the lowest of these. all: for each picture and each box the three candidates, highest score first.
+        Raises InputError for what is no picture, and when neither a point nor a box says what to keep.
+        """
+        pictures = check_picture(image)
+        prompts = prompts_of(points, boxes)
+        progress = comfy.utils.ProgressBar(len(pictures) * (1 + len(prompts)))
+        masks, overlays, scores = [], [], []
+        for picture in pictures:
+            found = self._masks(picture, prompts, progress)
+            if candidates == "best":
+                union = torch.stack([kept[0] for kept, _ in found]).amax(dim=0)
+                results = [(union, min(score[0].item() for _, score in found), Prompt(tuple(points)), boxes)]
+            else:
+                results = [
+                    (mask, score.item(), prompt, [prompt.box] if prompt.box else [])
+                    for prompt, (kept, ordered) in zip(prompts, found, strict=True)
+                    for mask, score in zip(kept, ordered, strict=True)
+                ]
+            for mask, score, prompt, drawn in results:
+                masks.append(mask)
+                scores.append(score)
+                overlays.append(overlay(picture.to(mask.device), mask, prompt.points, drawn))
+        return Segmentation(torch.stack(masks), torch.stack(overlays), scores)
+
+    def embed(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Embeddings of pixels [1, 3, 1024, 1024] from `pixels_of`, as `logits` wants them."""
+        mm.load_models_gpu([self.patcher], memory_required=self._memory())
+        return self.network.model.get_image_embeddings(pixels.to(self.patcher.load_device))
+
+    def logits(self, embeddings: list[torch.Tensor], prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
+        """The three candidates of a prompt: mask logits [3, 256, 256], above 0 inside, and scores [3]."""
+        device = self.patcher.load_device
+        inputs = {}
+        if prompt.points:
+            places = [(point.x, point.y) for point in prompt.points]
+            inputs["input_points"] = torch.tensor(places, device=device)[None, None] * SIDE
+            inputs["input_labels"] = torch.tensor([[[point.label for point in prompt.points]]], device=device)
+        if prompt.box:
+            box = prompt.box
+            inputs["input_boxes"] = torch.tensor([[[box.x0, box.y0, box.x1, box.y1]]], device=device) * SIDE
+        found = self.network.model(image_embeddings=embeddings, multimask_output=True, **inputs)
+        return found.pred_masks[0, 0], found.iou_scores[0, 0]
+
+    def _masks(
+        self, picture: torch.Tensor, prompts: Sequence[Prompt], progress: comfy.utils.ProgressBar
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """For each prompt the masks [3, H, W] and scores [3] of one picture [H, W, 3], highest score first."""
+        embeddings = self.embed(pixels_of(picture))
+        progress.update(1)
+        found = []
+        for prompt in prompts:
+            logits, scores = self.logits(embeddings, prompt)
+            scores, order = scores.sort(descending=True, stable=True)
+            resized = at_picture_size(logits[order], *picture.shape[:2])
+            found.append(((resized > 0).to(device=mm.intermediate_device(), dtype=torch.float32), scores))
+            progress.update(1)
+        return found
+
+    def _memory(self) -> int:
+        """Bytes of activations for one picture: the first stage at 256 x 256, with the hidden values of its MLP."""
+        return (SIDE // 4) ** 2 * self.variant.width * 16 * 4
+
+
+def pixels_of(picture: torch.Tensor) -> torch.Tensor:
+    """A picture [H, W, 3] in 0..1 as SAM 2 reads it, [1, 3, 1024, 1024]: SAM2Transforms of facebookresearch/sam2, which
+    stretches floats with an antialiased bilinear filter. The processor of transformers does that on 8-bit values
+    instead and changes the logits by about 1e-3."""
+    upright = picture.float().movedim(-1, 0)[None]
+    square = torch.nn.functional.interpolate(upright, (SIDE, SIDE), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(values, device=square.device)[:, None, None] for values in (MEAN, STD))
+    return (square - mean) / std
+
+
+def at_picture_size(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Mask logits [N, 256, 256] as [N, height, width], bilinear as Meta's predictor does it."""
+    return torch.nn.functional.interpolate(logits[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def load_sam2(path: Path) -> Sam2:
+    """The model of a file (see `read_sam2`), its variant found from the shapes of its tensors.
+
+    Raises CheckpointError for what is not SAM 2, and when the installed transformers does not know SAM 2 yet.
+    """
+    weights = read_sam2(path)
+    network = _Network(_transformers_model(weights))
+    logging.info("SAM%s %s from %s", weights.version, weights.variant.name, path.name)
+    return Sam2(path.name, weights.variant, network.eval().requires_grad_(False))
+
+
+class _Network(torch.nn.Module):
+    """Holds the model for a ModelPatcher, which sets an attribute that transformers' classes forbid to set."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+        # Only a video needs these; transformers would keep 64 MB of them in a cache of its own, on the GPU.
+        model.vision_encoder.neck.position_encoding = _NoPositions()
+        for block in model.vision_encoder.backbone.blocks:
+            block.register_forward_pre_hook(_stop_if_interrupted)
+
+
+class _NoPositions(torch.nn.Module):
+    def forward(self, shape: torch.Size, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape[0], 0, 1, 1, device=device, dtype=dtype)
+
+
+def _stop_if_interrupted(*_: object) -> None:
+    mm.throw_exception_if_processing_interrupted()
+
+
+def _transformers_model(weights: Sam2Weights) -> torch.nn.Module:
+    try:
+        from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
+    except ImportError:
+        raise CheckpointError(
+            "SAM 2 needs the package transformers 4.56 or newer, and this ComfyUI has an older one; update it with "
+            "pip install --upgrade transformers."
+        ) from None
+    variant = weights.variant
+    backbone = Sam2HieraDetConfig(
+        hidden_size=variant.width,
+        num_attention_heads=variant.heads,
+        blocks_per_stage=list(variant.blocks),
+        embed_dim_per_stage=list(variant.widths),
+        num_attention_heads_per_stage=[variant.heads << stage for stage in range(4)],
+        window_size_per_stage=list(variant.windows),
+        global_attention_blocks=list(variant.global_blocks),
+        window_positional_embedding_background_size=[variant.background] * 2,
+    )
+    vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=list(reversed(variant.widths)))
+    # through the names of published checkpoints, since those inside transformers change
+    model, report = Sam2Model.from_pretrained(
+        None,
+        config=Sam2Config(vision_config=vision),
+        state_dict=weights.state,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    unplaced = [name for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in report[kind]]
+    if unplaced:
+        raise CheckpointError(
+            f"The installed transformers has no place for {len(unplaced)} of SAM 2's tensors (such as {unplaced[0]}); "
+            "install a version that ComfyUI's requirements.txt names."
+        )
+    return model

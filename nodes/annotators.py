@@ -1,0 +1,115 @@
+"""Maps and masks from a picture."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from .. import points as prompts
+from ..checkpoints.annotators import annotator_file, list_files
+from ..errors import InputError
+from ..models import sam2 as segment_anything
+from .types import CATEGORY, Sam2Model
+
+ANNOTATORS = f"{CATEGORY}/annotators"
+
+
+class SAM2Loader(io.ComfyNode):
+    """Door to models.sam2.load_sam2."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAM2Loader",
+            display_name="Load SAM 2",
+            category=ANNOTATORS,
+            description="Loads a SAM 2 or SAM 2.1 model, which cuts out what points and boxes show.",
+            search_aliases=["segment anything", "sam2.1", "segmentation", "sam loader"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_files("sam2"),
+                    tooltip="Meta's .pt or .safetensors in models/sam2 (such as sam2_hiera_large.pt), or in "
+                    "segment-anything-2 of a checkpoint. Tiny to large, 2 or 2.1, is seen from the file itself.",
+                )
+            ],
+            outputs=[Sam2Model.Output("sam2", display_name="sam2", tooltip="Model for SAM 2 Segment.")],
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(segment_anything.load_sam2(annotator_file("sam2", file)))
+
+
+class SAM2Segment(io.ComfyNode):
+    """Door to Sam2.segment."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SAM2Segment",
+            display_name="SAM 2 Segment",
+            category=ANNOTATORS,
+            description="Cuts objects out of a picture: points say what belongs to the object, boxes lie around one.",
+            search_aliases=["segment anything", "sam2", "mask from points", "mask from box", "cut out"],
+            inputs=[
+                Sam2Model.Input("sam2", tooltip="Model from Load SAM 2."),
+                io.Image.Input(
+                    "image", tooltip="Picture, or a batch of one size; each gets the same points and boxes."
+                ),
+                io.String.Input(
+                    "points",
+                    default="",
+                    multiline=True,
+                    placeholder=prompts.POINTS_EXAMPLE,
+                    dynamic_prompts=False,
+                    tooltip="JSON list of points. x, y: 0 to 1 from the top left; label: 1 lies on the object, 0 beside "
+                    "it (1 if left out).",
+                ),
+                io.String.Input(
+                    "box",
+                    default="",
+                    multiline=True,
+                    placeholder=prompts.BOX_EXAMPLE,
+                    dynamic_prompts=False,
+                    tooltip="JSON list of left, top, right, bottom around one object, 0 to 1 from the top left; or a "
+                    "list of such boxes, one for each object.",
+                ),
+                io.Combo.Input(
+                    "candidates",
+                    options=list(segment_anything.CANDIDATES),
+                    tooltip="best gives one mask for each picture: the likeliest of each box, united. all gives the "
+                    "three masks that the model proposes for each box, the likeliest first.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output("mask", display_name="mask", tooltip="White on the object, at the size of the picture."),
+                io.Image.Output(
+                    "overlay", display_name="overlay", tooltip="The picture with its mask, points and boxes drawn in."
+                ),
+                io.Float.Output(
+                    "score",
+                    display_name="score",
+                    is_output_list=True,
+                    tooltip="How good the model believes each mask to be, about 0 to 1; the lowest where boxes were "
+                    "united.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, points: str | None = None, box: str | None = None) -> bool | str:
+        try:  # None while they come from another node
+            parsed = prompts.parse_points(points or ""), prompts.parse_boxes(box or "")
+            if points is not None and box is not None:
+                prompts.check_prompts(*parsed)
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls, sam2: segment_anything.Sam2, image: torch.Tensor, points: str, box: str, candidates: str
+    ) -> io.NodeOutput:
+        found = sam2.segment(image, prompts.parse_points(points), prompts.parse_boxes(box), candidates)
+        return io.NodeOutput(found.masks, found.overlays, found.scores)
