@@ -21,7 +21,8 @@ def conditioning_of(
     """ComfyUI's CONDITIONING: context [B, T, 4096] and, with a CLIP, the pooled vector of the empty prompt.
 
     A prompt joins as hidden tokens (see hidden_tokens). `control_tokens` become the context of ControlNets alone;
-    both contexts are cut to the shorter one, as published, unless a focus has dropped tokens of one. Raises InputError when a prompt lacks its encoder.
+    both contexts are cut to the shorter one, as published, unless a focus has dropped tokens of one. Raises
+    InputError when a prompt lacks its encoder.
     """
     if prompt.strip() and clip is None:
         raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")

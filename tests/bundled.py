@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from qwen2vl_flux_pack.automation.graphs import Prompt, variation
+from qwen2vl_flux_pack.automation.graphs import (
+    PAINTED,
+    Hint,
+    Object,
+    Prompt,
+    controlnet,
+    image_to_image,
+    inpaint,
+    node,
+    variation,
+)
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 EXAMPLE = "example.png"  # in the input folder of every new ComfyUI
@@ -17,10 +27,6 @@ SINGLE_FILES = {
     "clip_name2": "t5xxl_fp16.safetensors",
     "vae_name": "ae.safetensors",
 }
-
-
-def node(class_type: str, **inputs: object) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def single_file(seed: int) -> Prompt:
@@ -36,14 +42,26 @@ def single_file(seed: int) -> Prompt:
     }
 
 
+HINTS = [Hint("depth", "depth_anything_v2_vitl.pth", 0.2), Hint("line", "MTEED.pth", 0.4)]
+UNION = "FLUX.1-dev-Controlnet-Union"
+MIDDLE = Object("sam2_hiera_large.pt", points='[{"x": 0.5, "y": 0.5, "label": 1}]')
+FOUR = {"batch_size": 4, "seed": 4}
+
 GRAPHS = {
-    "variation": variation(EXAMPLE, batch_size=4, seed=4),
-    "variation_with_prompt": variation(EXAMPLE, batch_size=4, seed=4, prompt=WORDS),
-    "variation_with_focus": variation(EXAMPLE, batch_size=4, seed=4, dots=DOTS),
+    "variation": variation(EXAMPLE, **FOUR),
+    "variation_with_prompt": variation(EXAMPLE, prompt=WORDS, **FOUR),
+    "variation_with_focus": variation(EXAMPLE, dots=DOTS, **FOUR),
     "variation_single_file": single_file(seed=4),
+    "sam2_focus": variation(EXAMPLE, focus_on=MIDDLE, **FOUR),
+    "image_to_image": image_to_image(EXAMPLE, reference=EXAMPLE, **FOUR),
+    "inpaint": inpaint(EXAMPLE, PAINTED, **FOUR),
+    "sam2_inpaint": inpaint(EXAMPLE, MIDDLE, **FOUR),
+    "controlnet": controlnet(EXAMPLE, HINTS, control_net=UNION, reference=EXAMPLE, **FOUR),
+    "controlnet_published": controlnet(EXAMPLE, HINTS, control_net=UNION, as_published=True, **FOUR),
+    "controlnet_inpaint": controlnet(EXAMPLE, HINTS, control_net=UNION, mask=PAINTED, **FOUR),
 }
-ON_DEMO = [name for name in GRAPHS if name != "variation_single_file"]
-"""Those that run as they are, on the checkpoint that comes with the pack."""
+ON_DEMO = ["variation", "variation_with_prompt", "variation_with_focus", "image_to_image"]
+"""Those that run as they are, on the checkpoint that comes with the pack: no file of others, no painted mask."""
 
 
 def canonical(prompt: Prompt) -> tuple:

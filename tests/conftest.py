@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,3 +128,15 @@ def example(server: ComfyServer) -> str:
 def tiny(checkpoint_root: Path) -> Path:
     """The tiny seeded checkpoint of the goldens, listed by the server as `tiny`."""
     return write_checkpoint(checkpoint_root / "tiny")
+
+
+@pytest.fixture(scope="session")
+def small(checkpoint_root: Path) -> Path:
+    """The demo checkpoint with a ControlNet of random weights beside it, listed by the server as `small`."""
+    from control_weights import write_union
+
+    folder = checkpoint_root / "small"
+    for part in ("qwen2-vl", "flux"):
+        shutil.copytree(ROOT / "demo" / part, folder / part)
+    write_union(folder / "controlnet")
+    return folder

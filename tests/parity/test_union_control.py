@@ -1,0 +1,232 @@
+"""A union ControlNet set to a mode: in chains, with other ControlNets, cfg and batches, and where it is refused."""
+
+from __future__ import annotations
+
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.samplers
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import Guider_Basic
+from control_weights import write_union
+from goldens import StandInVAE, golden, picture, relative_error
+from nodes import ControlNetApplyAdvanced
+
+from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
+from qwen2vl_flux_pack.checkpoints.flux import load_transformer
+from qwen2vl_flux_pack.errors import InputError
+from qwen2vl_flux_pack.patches import hidden_tokens
+from qwen2vl_flux_pack.patches.union_control import MODES, UnionControlNet, with_mode
+from qwen2vl_flux_pack.schedules import flux_sigmas
+
+
+@pytest.fixture(scope="module")
+def flux(tiny):
+    return hidden_tokens.patch_model(load_transformer(tiny))
+
+
+@pytest.fixture
+def control_net(tiny):
+    return load_controlnet(tiny / "controlnet")
+
+
+def plain(batch: int = 1) -> list:
+    context = golden("connector")["connector_a_256"].repeat(batch, 1, 1)
+    return [[context, {"pooled_output": golden("loop_inputs")["pooled"]}]]
+
+
+def prompted(conditioning: list | None = None) -> list:
+    return hidden_tokens.attach(conditioning or plain(), golden("encoder")["t5_projected"])
+
+
+def controlled(conditioning: list, control_net, hint="depth", strength=0.5, start=0.0, end=1.0) -> list:
+    image = picture(f"control_{hint}_192x128.png") if isinstance(hint, str) else hint
+    apply = ControlNetApplyAdvanced().apply_controlnet
+    return apply(conditioning, [], control_net, image, strength, start, end, vae=StandInVAE())[0]
+
+
+def sample(model, positive: list, negative: list | None = None, cfg: float = 1.0, batch: int = 1) -> torch.Tensor:
+    guider = comfy.samplers.CFGGuider(model) if negative else Guider_Basic(model)
+    if negative:
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+    else:
+        guider.set_conds(positive)
+    noise, sigmas = golden("loop_inputs")["noise"][:batch], torch.from_numpy(flux_sigmas(2, 1.0, 192, 128))
+    with torch.inference_mode():
+        sampler = comfy.samplers.sampler_object("euler")
+        return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
+
+
+def test_mode_numbers():
+    """Those of InstantX's FLUX.1-dev-Controlnet-Union."""
+    assert list(MODES.items()) == [(n, i) for i, n in enumerate("canny tile depth blur pose gray lq".split())]
+
+
+def test_every_mode_is_another(flux, control_net):
+    latents = [sample(flux, controlled(plain(), with_mode(control_net, mode))) for mode in MODES]
+    for number, one in enumerate(latents):
+        assert all(relative_error(other, one) > 1e-5 for other in latents[number + 1 :])
+
+
+def test_the_mode_stays_the_nets_own(flux, control_net):
+    """Setting a mode twice, copies, and the net it was made of do not touch one another."""
+    depth = with_mode(control_net, "depth")
+    canny = with_mode(depth, "canny")
+    assert (depth.extra_args, canny.extra_args, control_net.extra_args) == (
+        {"control_type": [2]},
+        {"control_type": [0]},
+        {},
+    )
+    assert canny.copy().extra_args == {"control_type": [0]} and type(canny.copy()) is UnionControlNet
+    assert canny.get_models() == control_net.get_models()
+
+
+def test_without_a_prompt_it_is_the_native_one(flux, control_net):
+    native = control_net.copy()
+    native.set_extra_arg("control_type", [2])
+    ours = sample(flux, controlled(plain(), with_mode(control_net, "depth")))
+    assert torch.equal(ours, sample(flux, controlled(plain(), native)))
+
+
+def test_chains_add_up_in_any_order(flux, control_net):
+    """Ours behind and before a native ControlNet, with a prompt: the native one gets the conditioning as it came."""
+    native = control_net.copy()
+    native.set_extra_arg("control_type", [0])
+    seen = []
+    native.control_model.txt_in.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    union = with_mode(control_net, "depth")
+    one = sample(flux, controlled(controlled(prompted(), native, "line"), union, "depth"))
+    assert sorted(set(seen)) == [256, 256 + golden("encoder")["t5_projected"].shape[1]]
+    other = sample(flux, controlled(controlled(prompted(), union, "depth"), native, "line"))
+    assert relative_error(other, one) < 1e-5
+    assert relative_error(sample(flux, controlled(prompted(), union, "depth")), one) > 1e-3
+
+
+def test_two_of_one_net_with_a_prompt(flux, control_net):
+    """Both share a network, and each places the prompt once."""
+    two = controlled(controlled(prompted(), with_mode(control_net, "depth"), "depth"), with_mode(control_net, "canny"))
+    assert torch.isfinite(sample(flux, two)).all()
+    assert not control_net.control_model.txt_in._forward_hooks
+
+
+def test_an_error_leaves_no_hook(flux, control_net):
+    union = with_mode(control_net, "depth")
+
+    def fail(*_):
+        raise RuntimeError("in the middle")
+
+    handle = union.control_model.single_blocks[0].register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        sample(flux, controlled(controlled(prompted(), union), union))
+    handle.remove()
+    assert not control_net.control_model.txt_in._forward_hooks
+    assert torch.isfinite(sample(flux, controlled(prompted(), union))).all()
+
+
+def test_start_and_end(flux, control_net):
+    union = with_mode(control_net, "depth")
+    whole = sample(flux, controlled(prompted(), union))
+    part = sample(flux, controlled(prompted(), union, end=0.3))
+    never = sample(flux, controlled(prompted(), union, start=0.99, end=1.0))
+    assert relative_error(part, whole) > 1e-4
+    assert torch.equal(never, sample(flux, prompted()))
+    chained = controlled(controlled(prompted(), union), union, "line", start=0.99)
+    assert torch.equal(sample(flux, chained), whole)
+
+
+@pytest.mark.parametrize("prompt", [False, True], ids=["plain", "prompt"])
+def test_batches(flux, control_net, prompt):
+    def given(batch: int) -> list:
+        conditioning = plain()
+        return controlled(prompted(conditioning) if prompt else conditioning, with_mode(control_net, "depth"))
+
+    two = sample(flux, given(2), batch=2)
+    assert relative_error(two[:1], sample(flux, given(1))) < 1e-5
+
+
+def test_a_batch_of_hints(flux, control_net):
+    """One hint for each picture of the batch."""
+    hints = torch.cat([picture(f"control_{name}_192x128.png") for name in ("depth", "line")])
+    union = with_mode(control_net, "depth")
+    two = sample(flux, controlled(prompted(), union, hints), batch=2)
+    one = sample(flux, controlled(prompted(), union, "depth"), batch=2)
+    assert relative_error(two[:1], one[:1]) < 1e-5
+    assert relative_error(two[1:], one[1:]) > 1e-3
+
+
+def test_cfg_with_a_prompt_on_one_side(flux, control_net):
+    union = with_mode(control_net, "depth")
+    positive, negative = controlled(prompted(), union), controlled(plain(), union)
+    guided = sample(flux, positive, negative, cfg=2.0)
+    assert torch.isfinite(guided).all()
+    assert relative_error(guided, sample(flux, positive)) > 1e-3
+
+
+def test_a_zeroed_conditioning_silences_the_prompt_here_too(flux, control_net):
+    def zeroed(hidden: torch.Tensor) -> torch.Tensor:
+        given = hidden_tokens.attach(plain(), hidden)
+        given = [[torch.zeros_like(context), options] for context, options in given]
+        return sample(flux, controlled(given, with_mode(control_net, "depth")))
+
+    prompt = golden("encoder")["t5_projected"]
+    assert torch.equal(zeroed(prompt), zeroed(prompt.flip(1)))
+
+
+def test_a_clone_for_another_device(flux, control_net):
+    union = with_mode(control_net, "depth")
+    clone = union.deepclone_multigpu(torch.device("cpu"), autoregister=True)
+    assert union.get_instance_for_device(torch.device("cpu")) is clone and type(clone) is UnionControlNet
+    assert clone.control_model is not union.control_model and clone.extra_args == union.extra_args
+    assert torch.equal(sample(flux, controlled(prompted(), clone)), sample(flux, controlled(prompted(), union)))
+
+
+def test_a_net_of_no_modes_is_refused(tmp_path):
+    plain_net = load_controlnet(write_union(tmp_path / "plain", modes=None))
+    with pytest.raises(InputError, match="is not a union ControlNet, so it cannot be set to depth"):
+        with_mode(plain_net, "depth")
+
+
+def test_a_mode_beyond_the_nets_own_is_refused(tmp_path):
+    few = load_controlnet(write_union(tmp_path / "few", modes=3))
+    assert with_mode(few, "depth").extra_args == {"control_type": [2]}
+    with pytest.raises(InputError, match="knows 3 modes, so it cannot be set to lq"):
+        with_mode(few, "lq")
+
+
+@pytest.mark.parametrize(
+    "other, kind",
+    [
+        (comfy.controlnet.ControlBase(), "ControlBase"),
+        (hidden_tokens.PatchedModelGuard(), "PatchedModelGuard"),
+        (comfy.controlnet.ControlNet(torch.nn.Linear(1, 1)), "Linear"),
+        (comfy.controlnet.ControlLora({}), "ControlLora"),
+    ],
+)
+def test_what_is_no_flux_controlnet_is_refused(other, kind):
+    with pytest.raises(InputError, match=f"The ControlNet is a {kind}, not one for FLUX"):
+        with_mode(other, "depth")
+
+
+def test_a_net_of_another_width_is_refused(flux, small):
+    """The demo's FLUX is 128 wide, the goldens' is 256."""
+    union = with_mode(load_controlnet(small / "controlnet"), "depth")
+    with pytest.raises(InputError, match="works with 128 values a token and the MODEL with 256"):
+        sample(flux, controlled(prompted(), union))
+
+
+def test_tokens_of_another_width_are_refused(flux, control_net):
+    given = [[context, {**options, "cross_attn_controlnet": context[..., :100]}] for context, options in plain()]
+    with pytest.raises(InputError, match="is 100 wide and this ControlNet takes 384"):
+        sample(flux, controlled(given, with_mode(control_net, "depth")))
+
+
+def test_a_sharded_folder_is_the_single_file(tmp_path):
+    """Bit for bit, and what ComfyUI's own loader makes of the single file."""
+    single = load_controlnet(write_union(tmp_path / "single"))
+    sharded = load_controlnet(write_union(tmp_path / "sharded", shards=3))
+    native = comfy.controlnet.load_controlnet(str(tmp_path / "single" / "diffusion_pytorch_model.safetensors"))
+    states = [net.control_model.state_dict() for net in (single, sharded, native)]
+    assert states[0].keys() == states[1].keys() == states[2].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]) and torch.equal(value, states[2][name]), name
