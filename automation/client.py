@@ -12,7 +12,7 @@ import json
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,14 @@ class ComfyClient:
     def __init__(self, url: str):
         self.url = url.rstrip("/")
 
+    def device(self) -> str:
+        """The type of the device that ComfyUI computes on, such as "cuda" or "cpu"."""
+        answer = _wait(self._json("GET", "/system_stats"))
+        try:
+            return answer["devices"][0]["type"]
+        except (KeyError, IndexError, TypeError):
+            raise ComfyError(f"What answers on {self.url} is not ComfyUI") from None
+
     def object_info(self) -> dict[str, Any]:
         """Every node the server knows, with its inputs and outputs."""
         return _wait(self._json("GET", "/object_info"))
@@ -84,17 +92,22 @@ class ComfyClient:
         """Put a picture into the server's input folder; returns the name a LoadImage node takes."""
         return _wait(self._upload(Path(path)))
 
-    def run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None = None) -> Run:
+    def run(
+        self,
+        prompt: Mapping[str, Any],
+        on_event: Callable[[Event], None] | None = None,
+        prompt_id: str | None = None,
+    ) -> Run:
         """Queue a prompt and wait for its end. `on_event` sees each message as it arrives, in the calling thread, and
-        may call the client.
+        may call the client. `prompt_id` is a UUID as str(uuid.uuid4()) writes it, for `cancel`.
 
         Raises PromptRejected, NodeFailed, RunInterrupted or ServerUnreachable.
         """
         arriving: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        work = asyncio.run_coroutine_threadsafe(self._run(prompt, arriving.put), _loop())
+        work = asyncio.run_coroutine_threadsafe(self._run(prompt, arriving.put, prompt_id), _loop())
         work.add_done_callback(lambda _: arriving.put(None))
         try:
-            for event in iter(arriving.get, None):
+            for event in _until_none(arriving):
                 if on_event:
                     on_event(event)
             return work.result()
@@ -107,8 +120,12 @@ class ComfyClient:
         return _wait(self._request("GET", "/view", params=wanted))
 
     def interrupt(self) -> None:
-        """Stop the prompt that is running now."""
+        """Stop the prompt that is running now, whoever queued it."""
         _wait(self._request("POST", "/interrupt", json={}))
+
+    def cancel(self, prompt_id: str) -> None:
+        """Stop this prompt if it runs, take it out of the queue if it waits; harmless when it has ended."""
+        _wait(self._cancel(prompt_id))
 
     # -- inside the loop
 
@@ -119,7 +136,14 @@ class ComfyClient:
             return await response.read()
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
-        return json.loads(await self._request(method, path, **options))
+        try:
+            return json.loads(await self._request(method, path, **options))
+        except ValueError:
+            raise ComfyError(f"What answers on {self.url} is not ComfyUI") from None
+
+    async def _cancel(self, prompt_id: str) -> None:
+        await self._request("POST", "/queue", json={"delete": [prompt_id]})
+        await self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
 
     async def _upload(self, path: Path) -> str:
         form = aiohttp.FormData(quote_fields=False)  # quoted, the server would store a%20b.png
@@ -127,13 +151,14 @@ class ComfyClient:
         answer = await self._json("POST", "/upload/image", data=form)
         return f"{answer['subfolder']}/{answer['name']}".lstrip("/")
 
-    async def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None]) -> Run:
+    async def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None], prompt_id: str | None) -> Run:
         client_id = uuid.uuid4().hex
         address = f"{self.url}/ws?clientId={client_id}"
         async with self._connection() as session:
             # the heartbeat ends the wait for a server that is gone without closing the connection
             async with session.ws_connect(address, heartbeat=ANSWER_TIMEOUT, max_msg_size=0) as socket:
-                prompt_id = await self._submit(session, prompt, client_id)
+                body = {"prompt": prompt, "client_id": client_id, **({"prompt_id": prompt_id} if prompt_id else {})}
+                prompt_id = await self._submit(session, body)
                 events = await self._follow(socket, prompt_id, on_event)
         entry = await self._history(prompt_id)
         return _outcome(prompt_id, events, entry)
@@ -141,15 +166,14 @@ class ComfyClient:
     def _connection(self) -> _Connection:
         return _Connection(self.url)
 
-    async def _submit(self, session: aiohttp.ClientSession, prompt: Mapping[str, Any], client_id: str) -> str:
-        async with session.post(f"{self.url}/prompt", json={"prompt": prompt, "client_id": client_id}) as response:
+    async def _submit(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> str:
+        async with session.post(f"{self.url}/prompt", json=body) as response:
             if response.status not in (200, 400):
                 raise ComfyError(f"{self.url} answered {response.status} {response.reason} to a prompt")
             answer = await response.json()
         node_errors = answer["node_errors"]
         if response.status == 200 and node_errors:  # the server would run the rest of the graph without these
-            await self._request("POST", "/queue", json={"delete": [answer["prompt_id"]]})
-            await self._request("POST", "/interrupt", json={"prompt_id": answer["prompt_id"]})
+            await self._cancel(answer["prompt_id"])
         if node_errors or "error" in answer:
             raise PromptRejected(_rejection(answer.get("error"), node_errors), node_errors)
         return answer["prompt_id"]
@@ -247,6 +271,18 @@ def _complaint(reason: Mapping[str, Any]) -> str:
     else:
         said = reason["message"] + ("" if details in ("", name) else f" ({details})")
     return f"input '{name}': {said}" if name else said
+
+
+def _until_none(arriving: queue.SimpleQueue[Event | None]) -> Iterator[Event]:
+    """What arrives until a None; looks up now and then, since on Windows Ctrl-C does not end a wait."""
+    while True:
+        try:
+            event = arriving.get(timeout=0.5)
+        except queue.Empty:
+            continue
+        if event is None:
+            return
+        yield event
 
 
 @functools.cache

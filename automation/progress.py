@@ -17,27 +17,36 @@ class Progress:
         self._live = sys.stdout.isatty()
         self._started = time.monotonic()
         self._nodes = 0
+        self._said = False
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take in a message as the server sent it."""
         data = event["data"]
         if event["type"] == "executing" and data["node"]:
             self._nodes += 1
-            self._show(self._name(data["node"]))
+            self.say(self._name(data["node"]))
         elif event["type"] == "progress" and data["node"]:
             value, total = data["value"], data["max"]
             if self._live or value == total or value % max(1, total // 4) == 0:
-                self._show(f"{self._name(data['node'])} {value}/{total}")
+                self.say(f"{self._name(data['node'])} {value}/{total}")
 
     def done(self) -> None:
-        self._show(f"{self._nodes} nodes run in {time.monotonic() - self._started:.1f} s")
-        if self._live:
+        """Sum up, once the prompt has ended."""
+        self.say(f"{self._nodes} nodes run in {time.monotonic() - self._started:.1f} s")
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave the updating line as it stands, if there is one, and go below it."""
+        if self._said and self._live:
             print()
+        self._said = False
 
     def _name(self, node: str) -> str:
         return self._prompt[node]["class_type"] if node in self._prompt else node
 
-    def _show(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Show a text behind the label."""
+        self._said = True
         if self._live:
             print(f"\r\x1b[2K{self._label} {text}", end="", flush=True)
         else:
