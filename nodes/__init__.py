@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..checkpoints import annotators, folders
+from ..checkpoints import annotators as annotator_files
+from ..checkpoints import folders
 from .annotators import SAM2Loader, SAM2Segment
 from .connector import Qwen2VLConnector
 from .controlnet import FluxUnionControlMode, Qwen2VLFluxControlNetLoader
@@ -24,7 +25,7 @@ from .sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas, Qwen2VLFluxSize
 class Qwen2VLFluxExtension(ComfyExtension):
     async def on_load(self) -> None:
         folders.register()
-        annotators.register()
+        annotator_files.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -54,17 +54,15 @@ class SAM2Segment(io.ComfyNode):
             search_aliases=["segment anything", "sam2", "mask from points", "mask from box", "cut out"],
             inputs=[
                 Sam2Model.Input("sam2", tooltip="Model from Load SAM 2."),
-                io.Image.Input(
-                    "image", tooltip="Picture, or a batch of one size; each gets the same points and boxes."
-                ),
+                io.Image.Input("image", tooltip="Picture, or a batch of one size, all with the same points and boxes."),
                 io.String.Input(
                     "points",
                     default="",
                     multiline=True,
                     placeholder=prompts.POINTS_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of points. x, y: 0 to 1 from the top left; label: 1 lies on the object, 0 beside "
-                    "it (1 if left out).",
+                    tooltip="JSON list of points. x, y: 0 to 1 from the top left; label: 1 lies on the object, 0 "
+                    "beside it (1 if left out).",
                 ),
                 io.String.Input(
                     "box",
