@@ -35,22 +35,28 @@ def prepare(image: torch.Tensor, aspect_ratio: str, side: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(picture) for picture in fitted])).float() / 255
 
 
-def prepare_mask(mask: torch.Tensor, aspect_ratio: str, side: int, height: int, width: int) -> torch.Tensor:
-    """A MASK [B, H, W] in 0..1 as [B, height, width] of zeros and ones, one value for each 8x8 pixels of a latent.
+def prepare_mask(mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, side: int) -> torch.Tensor:
+    """A MASK [B, H, W] in 0..1 as [B, h, w] of zeros and ones, one value for each 8x8 pixels, over `prepare(image)`.
 
-    It goes through the same steps as its picture, is stretched over the result, cut at one half, and each block takes
-    the value of its top left pixel: FLUX's latents know no softer edge. Raises InputError when nothing is left to
-    repaint.
+    It is stretched over the picture [B, H, W, C], goes through the same steps, is cut at one half, and each block
+    takes the value of its top left pixel: FLUX's latents know no softer edge. Raises InputError when nothing is left
+    to repaint.
     """
     if mask.ndim != 3 or 0 in mask.shape or not torch.isfinite(mask).all():
         raise InputError(
             f"The mask has the shape {list(mask.shape)} or values that are not numbers; connect a MASK of 0 to 1."
         )
+    if len(mask) not in (1, len(image)):
+        raise InputError(
+            f"There are {len(mask)} masks for {len(image)} pictures; connect one mask, or one for each picture."
+        )
     blocks = []
     for values in mask:
-        fitted = _fitted(Image.fromarray(_bytes(values)), aspect_ratio, side)
-        stretched = np.asarray(fitted.resize((width, height), Image.Resampling.LANCZOS))
-        blocks.append(stretched[::LATENT_STEP, ::LATENT_STEP] >= 128)
+        stretched = Image.fromarray(_bytes(values))
+        if mask.shape[1:] != image.shape[1:3]:
+            stretched = stretched.resize((image.shape[2], image.shape[1]), Image.Resampling.LANCZOS)
+        fitted = np.asarray(_fitted(stretched, aspect_ratio, side))
+        blocks.append(fitted[::LATENT_STEP, ::LATENT_STEP] >= 128)
     kept = np.stack(blocks).repeat(LATENT_STEP, axis=1).repeat(LATENT_STEP, axis=2)
     if not kept.any():
         raise InputError(

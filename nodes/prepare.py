@@ -69,6 +69,6 @@ class Qwen2VLFluxPrepareImage(io.ComfyNode):
         if mask is None:
             mask = torch.ones(1, height, width)
         else:
-            mask = pictures.prepare_mask(mask, aspect_ratio, size, height, width)
+            mask = pictures.prepare_mask(mask, image, aspect_ratio, size)
         device = mm.intermediate_device()
         return io.NodeOutput(picture.to(device), mask.to(device), width, height)

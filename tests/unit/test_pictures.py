@@ -1,0 +1,168 @@
+"""Pictures and masks made fit for FLUX, against a plain statement of the published steps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sentences import one_sentence
+
+from qwen2vl_flux_pack.errors import InputError
+from qwen2vl_flux_pack.pictures import PICTURE, prepare, prepare_mask
+from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, fitted_sizes, output_size
+
+SIZES = [
+    (1024, 1024),
+    (1025, 1023),
+    (4032, 3024),
+    (301, 197),
+    (192, 128),
+    (17, 16),
+    (6000, 700),
+    (2000, 90),
+    (1050, 1000),
+]
+
+
+def noise(width: int, height: int, channels: int = 3) -> torch.Tensor:
+    """8-bit noise as an IMAGE [1, H, W, C]."""
+    values = np.random.RandomState(width * height).randint(0, 256, (1, height, width, channels), dtype=np.uint8)
+    return torch.from_numpy(values).float() / 255
+
+
+def published(picture: Image.Image) -> Image.Image:
+    """Within 1.05 million pixels and to multiples of 8, then to multiples of 16, by LANCZOS."""
+    width, height = picture.size
+    scale = math.sqrt(1050000 / (width * height)) if width * height > 1050000 else 1
+    eights = [int(edge * scale) - int(edge * scale) % 8 for edge in (width, height)]
+    if eights != [width, height]:
+        picture = picture.resize(eights, Image.Resampling.LANCZOS)
+    sixteens = [edge - edge % 16 for edge in eights]
+    return picture if sixteens == eights else picture.resize(sixteens, Image.Resampling.LANCZOS)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_published_sizes_and_pixels(size):
+    image = noise(*size)
+    wanted = np.asarray(published(Image.fromarray((image[0] * 255).round().byte().numpy())), dtype=np.float32) / 255
+    prepared = prepare(image, PICTURE, 1024)
+    assert prepared.shape[1:3] == wanted.shape[:2] and not (prepared.shape[1] % 16 or prepared.shape[2] % 16)
+    assert prepared.shape[1] * prepared.shape[2] <= 1050000
+    assert torch.equal(prepared[0], torch.from_numpy(wanted))
+
+
+def test_one_resize_instead_of_two_is_seen():
+    image = noise(301, 197)
+    once = Image.fromarray((image[0] * 255).round().byte().numpy()).resize((288, 192), Image.Resampling.LANCZOS)
+    prepared = prepare(image, PICTURE, 1024)
+    assert prepared.shape[1:3] == (192, 288)
+    assert (prepared[0] - torch.from_numpy(np.asarray(once, dtype=np.float32) / 255)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("side", [64, 128, 512, 1024, 2048])
+def test_side_sets_the_area(side):
+    (_, _), (width, height) = fitted_sizes(4000, 3000, side)
+    assert 0.7 < width * height / (1050000 * (side / 1024) ** 2) <= 1
+    assert fitted_sizes(side, side, side)[1] == (side, side)
+
+
+def test_small_pictures_are_not_enlarged():
+    assert fitted_sizes(120, 90) == ((120, 88), (112, 80))
+
+
+@pytest.mark.parametrize("ratio", PUBLISHED_SIZES)
+@pytest.mark.parametrize("size", [(640, 480), (100, 900)], ids=str)
+def test_a_ratio_crops_the_middle(ratio, size):
+    """A picture of three bands keeps its middle one; the result has the published size."""
+    image = torch.zeros(1, size[1], size[0], 3)
+    middle = (
+        image[:, size[1] // 3 : -(size[1] // 3)] if size[1] > size[0] else image[:, :, size[0] // 3 : -(size[0] // 3)]
+    )
+    middle[:] = 1
+    prepared = prepare(image, ratio, 256)
+    width, height = output_size(ratio, 256)
+    assert prepared.shape == (1, height, width, 3)
+    assert prepared[0, height // 2, width // 2].min() == 1
+    mirrored = prepared.flip(1).flip(2)
+    assert (prepared - mirrored).abs().mean() < 0.02
+
+
+def test_a_mask_follows_its_picture():
+    """Whatever shape the picture takes, the mask of its bright part covers that part to a block's width."""
+    image = torch.zeros(1, 300, 500, 3)
+    image[:, 60:200, 150:380] = 1
+    for ratio, side in ((PICTURE, 1024), ("1:1", 256), ("16:9", 512), ("3:4", 256)):
+        picture = prepare(image, ratio, side)
+        mask = prepare_mask(image[..., 0], image, ratio, side)
+        assert mask.shape == picture.shape[:3]
+        differing = (mask != (picture[..., 0] >= 0.5)).float().mean()
+        assert differing < 0.06, (ratio, side)
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (10, 333), (128, 192), (900, 2)])
+@pytest.mark.parametrize("ratio", [PICTURE, "9:16"])
+def test_a_mask_of_another_size_is_stretched(height, width, ratio):
+    mask = torch.zeros(1, height, width)
+    mask[:, : height // 2] = 1
+    image = torch.zeros(1, 128, 192, 3)
+    prepared = prepare_mask(mask, image, ratio, 1024)
+    assert prepared.shape == prepare(image, ratio, 1024).shape[:3]
+    assert abs(prepared.mean() - 0.5) < 0.07 and prepared[0, 0].all() and not prepared[0, -1].any()
+
+
+def test_a_mask_is_hard_and_one_value_a_block():
+    soft = torch.linspace(0, 1, 192).expand(2, 128, 192)
+    mask = prepare_mask(soft, torch.zeros(2, 128, 192, 3), PICTURE, 1024)
+    assert mask.shape == (2, 128, 192) and set(mask.unique().tolist()) == {0.0, 1.0}
+    blocks = mask.reshape(2, 16, 8, 24, 8)
+    assert (blocks == blocks[:, :, :1, :, :1]).all()
+    assert torch.equal(mask[0, 0], (torch.arange(192) // 8 * 8 >= 96).float())
+
+
+@pytest.mark.parametrize("value, kept", [(127, False), (128, True)])
+def test_the_cut_is_at_one_half(value, kept):
+    mask, image = torch.full((1, 32, 32), value / 255), torch.zeros(1, 32, 32, 3)
+    if kept:
+        assert prepare_mask(mask, image, PICTURE, 1024).all()
+    else:
+        with pytest.raises(InputError, match="The mask is empty"):
+            prepare_mask(mask, image, PICTURE, 1024)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_grey_and_alpha(channels):
+    image = noise(64, 48, channels)
+    prepared = prepare(image.repeat(3, 1, 1, 1), PICTURE, 1024)
+    assert prepared.shape == (3, 48, 64, 3)
+    assert torch.equal(prepared[2], image[0, ..., :3].expand(48, 64, 3))
+
+
+def masked(mask: torch.Tensor, pictures: int = 1) -> torch.Tensor:
+    return prepare_mask(mask, torch.zeros(pictures, 64, 64, 3), PICTURE, 1024)
+
+
+BAD = {
+    "too narrow": (lambda: prepare(torch.zeros(1, 15, 400, 3), PICTURE, 1024), "needs 16 at least"),
+    "too long": (lambda: prepare(torch.zeros(1, 20, 9000, 3), PICTURE, 128), "needs 16 at least"),
+    "no picture": (lambda: prepare(torch.zeros(64, 64), PICTURE, 1024), "not batch, height, width, channels"),
+    "empty batch": (lambda: prepare(torch.zeros(0, 64, 64, 3), PICTURE, 1024), "not batch, height, width, channels"),
+    "NaN": (lambda: prepare(torch.full((1, 64, 64, 3), math.nan), PICTURE, 1024), "not numbers"),
+    "infinity": (lambda: prepare(torch.full((1, 64, 64, 3), math.inf), PICTURE, 1024), "not numbers"),
+    "black mask": (lambda: masked(torch.zeros(1, 64, 64)), "The mask is empty"),
+    "mask of a speck": (lambda: masked(torch.eye(64)[None].roll(1, 2) * 0.4), "The mask is empty"),
+    "NaN mask": (lambda: masked(torch.full((1, 64, 64), math.nan)), "not numbers"),
+    "mask of no area": (lambda: masked(torch.zeros(1, 0, 64)), "shape [1, 0, 64]"),
+    "mask of channels": (lambda: masked(torch.zeros(1, 3, 64, 64)), "shape [1, 3, 64, 64]"),
+    "two masks for one picture": (lambda: masked(torch.ones(2, 64, 64)), "2 masks for 1 pictures"),
+    "two masks for three": (lambda: masked(torch.ones(2, 64, 64), 3), "2 masks for 3 pictures"),
+}
+
+
+@pytest.mark.parametrize("act, words", BAD.values(), ids=BAD)
+def test_what_cannot_be_prepared(act, words):
+    with pytest.raises(InputError) as raised:
+        act()
+    assert words in one_sentence(raised.value)
