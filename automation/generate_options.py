@@ -224,8 +224,8 @@ def _dots(text: str) -> str:
     for number, entry in enumerate(entries, start=1):
         if not {"x", "y"} <= set(entry) <= set(DOT_RANGES):
             raise argparse.ArgumentTypeError(f"dot {number} needs x and y and knows r and w beside them; {example}")
-        for key, (low, high) in DOT_RANGES.items():
-            value = entry.get(key, high)
+        for key, value in entry.items():
+            low, high = DOT_RANGES[key]
             if not isinstance(value, float) or not low <= value <= high or (key == "r" and value == 0):
                 span = f"above {low:g} and at most {high:g}" if key == "r" else f"from {low:g} to {high:g}"
                 raise argparse.ArgumentTypeError(f"{key} of dot {number} must be a number {span}")
