@@ -1,0 +1,176 @@
+"""Pictures redrawn, in part or whole, in the real server on the trained demo checkpoint."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed
+from qwen2vl_flux_pack.automation.graphs import PAINTED, Prompt, image_to_image, inpaint, node
+
+YELLOW, CYAN, NAVY, GREY = (250, 220, 40), (40, 200, 220), (20, 40, 90), (128, 126, 128)
+CIRCLE = (slice(64, 112), slice(12, 60))  # where the reference has its yellow circle, rows and columns
+FAR = 32  # pixels beyond which a repainted part does not reach through the autoencoder
+
+
+@pytest.fixture(scope="module")
+def reference(server, root) -> str:
+    """A yellow circle lower left and a cyan square upper right, on navy."""
+    return ComfyClient(server.url).upload_image(root / "demo" / "reference.png")
+
+
+@pytest.fixture(scope="module")
+def other(server, root) -> str:
+    """A red triangle and a violet plus on grey."""
+    return ComfyClient(server.url).upload_image(root / "demo" / "scenes" / "triangle_and_plus.png")
+
+
+@pytest.fixture(scope="module")
+def mask(server, tmp_path_factory) -> str:
+    """White over the cyan square of the reference, to the right of column 60 and above row 72."""
+    path = tmp_path_factory.mktemp("mask") / "mask.png"
+    picture = Image.new("L", (128, 128))
+    ImageDraw.Draw(picture).rectangle((60, 8, 120, 72), fill=255)
+    picture.save(path)
+    return ComfyClient(server.url).upload_image(path)
+
+
+def made(client: ComfyClient, prompt: Prompt, node_id: str = "save") -> np.ndarray:
+    """Saved pictures [B, H, W, 3] in 0..255."""
+    images = client.run(prompt).outputs[node_id]["images"]
+    opened = [Image.open(io.BytesIO(client.fetch(image))).convert("RGB") for image in images]
+    return np.stack([np.asarray(picture, dtype=np.float32) for picture in opened])
+
+
+def through_the_vae(client: ComfyClient, prompt: Prompt) -> np.ndarray:
+    """The prepared picture as the autoencoder alone gives it back."""
+    kept = {name: prompt[name] for name in ("image", "prepare", "vae", "latent", "save")}
+    kept["decode"] = node("VAEDecode", samples=["latent", 0], vae=["vae", 0])
+    if "mask" in prompt["prepare"]["inputs"]:
+        kept["prepare"] = node(**{"class_type": "Qwen2VLFluxPrepareImage", **prompt["prepare"]["inputs"]})
+        del kept["prepare"]["inputs"]["mask"]
+    return made(client, kept)
+
+
+def share(pixels: np.ndarray, colour: tuple[int, int, int]) -> float:
+    """Share of pixels within 60 of a colour."""
+    return float((np.linalg.norm(pixels - np.array(colour), axis=-1) < 60).mean())
+
+
+def test_strength_decides_how_much_stays(client, reference):
+    """At strength 0 the autoencoder's picture comes back bit for bit; above, the more the farther from it."""
+    kept = through_the_vae(client, image_to_image(reference))
+    away = []
+    for strength in (0.0, 0.3, 0.9):
+        pixels = made(client, image_to_image(reference, strength=strength, steps=20, seed=5))
+        away.append(np.abs(pixels - kept).mean())
+    assert away[0] == 0 < away[1] < away[2]
+
+
+def test_another_picture_gives_the_look(client, reference, other):
+    """The layout of one scene at half strength, the ground of the other."""
+    own = made(client, image_to_image(reference, strength=0.6, steps=20, seed=3))
+    looked = made(client, image_to_image(reference, reference=other, strength=0.6, steps=20, seed=3))
+    assert share(own, NAVY) > 0.4 and share(own, GREY) < 0.05
+    assert share(looked, GREY) > 0.4 and share(looked, NAVY) < 0.05
+    red = np.linalg.norm(looked[0][CIRCLE] - np.array((220, 40, 40)), axis=-1) < 90
+    assert red.mean() > 0.2, "what stands where the circle was takes the other scene's colour"
+
+
+def test_the_focus_is_on_the_picture_that_is_encoded(client, reference, other):
+    """With a reference its own dots count; the published script would not look at them without one."""
+    dots = '[{"x": 0.3, "y": 0.3, "r": 0.4}]'
+    told = {"strength": 0.9, "steps": 6, "seed": 3, "dots": dots}
+    focused = image_to_image(reference, **told)
+    published = image_to_image(reference, as_published=True, **told)
+    plain = image_to_image(reference, **{**told, "dots": ""})
+    assert published == plain and "focus" in focused
+    assert not np.array_equal(made(client, focused), made(client, plain))
+    both = image_to_image(reference, reference=other, **told)
+    assert both == image_to_image(reference, reference=other, as_published=True, **told)
+    assert both["encode"]["inputs"]["image"] == ["reference", 0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_inpaint_leaves_the_rest_alone(client, reference, mask, batch_size):
+    """Within the autoencoder's own error, away from the seam by as far as it looks around."""
+    prompt = inpaint(reference, mask, strength=1.0, steps=12, seed=3, batch_size=batch_size)
+    kept = through_the_vae(client, prompt)[0]
+    pictures = made(client, prompt)
+    assert len(pictures) == batch_size
+    rest = np.ones((128, 128), bool)
+    rest[max(0, 8 - FAR) : 72 + FAR, 60 - FAR :] = False
+    for pixels in pictures:
+        assert np.abs(pixels - kept)[rest].max() <= 1
+        assert np.abs(pixels - kept)[~rest].mean() > 5
+        assert share(pixels[CIRCLE], YELLOW) > 0.5
+
+
+def test_inpaint_with_another_picture(client, reference, mask, other):
+    """The masked part takes the look of the other scene: its grey, and no cyan square."""
+    pixels = made(client, inpaint(reference, mask, reference=other, strength=1.0, steps=12, seed=3))[0]
+    assert share(pixels[16:64, 68:112], CYAN) < 0.05
+    assert share(pixels[CIRCLE], YELLOW) > 0.5
+
+
+def test_a_painted_mask_is_the_same_as_a_mask_file(client, reference, mask, root, tmp_path):
+    """ComfyUI's mask editor makes the painted part transparent."""
+    picture = Image.open(root / "demo" / "reference.png").convert("RGBA")
+    alpha = Image.new("L", (128, 128), 255)
+    ImageDraw.Draw(alpha).rectangle((60, 8, 120, 72), fill=0)
+    picture.putalpha(alpha.resize(picture.size, Image.Resampling.NEAREST))
+    picture.save(tmp_path / "painted.png")
+    painted = client.upload_image(tmp_path / "painted.png")
+    told = {"strength": 0.8, "steps": 4, "seed": 1}
+    by_file, by_paint = (made(client, inpaint(*given, **told)) for given in ((reference, mask), (painted, PAINTED)))
+    assert np.abs(by_file - by_paint).max() <= 1  # LoadImage leaves colours under the paint as they are
+
+
+def test_an_unpainted_picture(client, reference):
+    with pytest.raises(NodeFailed, match="The mask is empty, so nothing would be repainted"):
+        client.run(inpaint(reference, PAINTED, steps=1))
+
+
+@pytest.mark.parametrize("ratio, size", [("16:9", (160, 96)), ("3:4", (112, 144)), (None, (128, 128))])
+def test_aspect_ratios(client, reference, ratio, size):
+    pixels = made(client, image_to_image(reference, aspect_ratio=ratio, steps=2))
+    assert pixels.shape[1:3] == (size[1], size[0])
+
+
+def test_a_large_picture_comes_down_to_its_size(client, example):
+    """ComfyUI's example.png is 512 pixels wide; at size 128 it becomes a picture of 128."""
+    assert made(client, image_to_image(example, steps=2)).shape == (1, 128, 128, 3)
+
+
+@pytest.mark.parametrize("weight_dtype", ["fp8_e4m3fn", "fp8_e5m2"])
+def test_turbo(client, reference, mask, weight_dtype):
+    told = {"steps": 8, "seed": 3}
+    exact = made(client, inpaint(reference, mask, **told))
+    turbo = made(client, inpaint(reference, mask, weight_dtype=weight_dtype, **told))
+    assert 0 < np.abs(turbo - exact).mean() < 12
+
+
+def test_native_sampling_nodes(client, reference, mask):
+    """KSampler with its own denoise in place of guider, sigmas and custom sampler."""
+    graph = inpaint(reference, mask, steps=12, seed=3)
+    for name in ("guider", "noise", "sampler", "sigmas"):
+        del graph[name]
+    graph["zero"] = node("ConditioningZeroOut", conditioning=["connect", 0])
+    graph["sample"] = node(
+        "KSampler",
+        model=["model", 0],
+        positive=["guidance", 0],
+        negative=["zero", 0],
+        latent_image=["batch", 0],
+        seed=3,
+        steps=12,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        denoise=0.8,
+    )
+    pixels = made(client, graph)[0]
+    assert share(pixels[CIRCLE], YELLOW) > 0.5 and share(pixels, CYAN) > 0.03
