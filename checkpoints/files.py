@@ -124,6 +124,39 @@ def check_layout(
             )
 
 
+def check_state(
+    file: Path,
+    state: Mapping[str, torch.Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    model: str,
+    ignored: Iterable[str] = (),
+) -> None:
+    """Raise CheckpointError unless the state read from a file is exactly the expected tensors of `model`.
+
+    `ignored` are name prefixes of tensors that may be there and are not used.
+    """
+    missing = [name for name in expected if name not in state]
+    if missing:
+        raise CheckpointError(f"{file} lacks {some(missing)}, which {model} calls for; {AGAIN}.")
+    prefixes = tuple(ignored)
+    unknown = [name[:80] for name in state if name not in expected and not name.startswith(prefixes)]
+    if unknown:
+        raise CheckpointError(
+            f"{file} holds {some(unknown)}, which {model} does not know; it belongs to another model, choose another "
+            "file."
+        )
+    for name, shape in expected.items():
+        if tuple(state[name].shape) != tuple(shape):
+            raise CheckpointError(
+                f"{file} holds {name} as {list(state[name].shape)} where {model} calls for {list(shape)}; {AGAIN}."
+            )
+        if not state[name].is_floating_point():
+            raise CheckpointError(
+                f"{file} holds {name} as {str(state[name].dtype).removeprefix('torch.')}, not as floating-point "
+                f"numbers; {AGAIN}."
+            )
+
+
 def read_json(path: Path) -> dict:
     """A JSON object from a file, or a CheckpointError that names it."""
     try:

@@ -26,6 +26,83 @@ def random_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Ten
     return state
 
 
+def write_depth(path: Path, variant: str = "vits", dtype: torch.dtype = torch.float32) -> Path:
+    """A Depth Anything V2 file as the authors' .pth, or .safetensors; returns the path."""
+    shapes = depth_shapes(variant)
+    state = random_tensors(shapes)
+    # large enough for every tap and every block to matter, and depths above 0, where ReLU lets them through
+    state = {name: value * 0.3 if name.endswith(".gamma") else value for name, value in state.items()}
+    state["depth_head.scratch.output_conv2.2.bias"] += 8
+    return _write({name: value.to(dtype) for name, value in state.items()}, path)
+
+
+def depth_shapes(variant: str) -> dict[str, tuple[int, ...]]:
+    """All tensors of a published Depth Anything V2 file. tests/parity loads them in transformers, strictly."""
+    width, depth, neck, fusion = {
+        "vits": (384, 12, (48, 96, 192, 384), 64),
+        "vitb": (768, 12, (96, 192, 384, 768), 128),
+        "vitl": (1024, 24, (256, 512, 1024, 1024), 256),
+    }[variant]
+    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, 1370, width), "mask_token": (1, width)}
+    shapes |= _layer("patch_embed.proj", width, 3, 14, 14)
+    for number in range(depth):
+        block = f"blocks.{number}"
+        shapes |= _layer(f"{block}.norm1", width) | _layer(f"{block}.attn.qkv", 3 * width, width)
+        shapes |= _layer(f"{block}.attn.proj", width, width) | {f"{block}.ls1.gamma": (width,)}
+        shapes |= _layer(f"{block}.norm2", width) | _layer(f"{block}.mlp.fc1", 4 * width, width)
+        shapes |= _layer(f"{block}.mlp.fc2", width, 4 * width) | {f"{block}.ls2.gamma": (width,)}
+    shapes = {f"pretrained.{name}": shape for name, shape in (shapes | _layer("norm", width)).items()}
+    for number, (channels, kernel) in enumerate(zip(neck, (4, 2, None, 3), strict=True)):
+        shapes |= _layer(f"depth_head.projects.{number}", channels, width, 1, 1)
+        if kernel:
+            shapes |= _layer(f"depth_head.resize_layers.{number}", channels, channels, kernel, kernel)
+        refine = f"depth_head.scratch.refinenet{number + 1}"
+        shapes |= {f"depth_head.scratch.layer{number + 1}_rn.weight": (fusion, channels, 3, 3)}
+        shapes |= _layer(f"{refine}.out_conv", fusion, fusion, 1, 1)
+        for unit in ("resConfUnit1.conv1", "resConfUnit1.conv2", "resConfUnit2.conv1", "resConfUnit2.conv2"):
+            shapes |= _layer(f"{refine}.{unit}", fusion, fusion, 3, 3)
+    shapes |= _layer("depth_head.scratch.output_conv1", fusion // 2, fusion, 3, 3)
+    shapes |= _layer("depth_head.scratch.output_conv2.0", 32, fusion // 2, 3, 3)
+    return shapes | _layer("depth_head.scratch.output_conv2.2", 1, 32, 1, 1)
+
+
+def write_mteed(path: Path) -> Path:
+    """AnyLine's MTEED.pth, or the same as .safetensors; returns the path."""
+    state = random_tensors(mteed_shapes())
+    # pixels of 0 to 255 come in; the edges spread over all three steps
+    state["block_1.conv1.weight"] /= 64
+    for number in (1, 2, 3):
+        state[f"up_block_{number}.features.{5 if number == 3 else 2}.weight"] *= 32
+    state["up_block_1.features.2.bias"] -= 8
+    return _write(state, path)
+
+
+def mteed_shapes() -> dict[str, tuple[int, ...]]:
+    """All tensors of a TED network: 58,910 numbers. tests/parity loads them in controlnet-aux, strictly."""
+    shapes = _layer("block_1.conv1", 16, 3, 3, 3) | _layer("block_1.conv2", 16, 16, 3, 3)
+    shapes |= _layer("block_2.conv1", 32, 16, 3, 3) | _layer("block_2.conv2", 32, 32, 3, 3)
+    shapes |= _layer("dblock_3.denselayer1.conv1", 48, 32, 3, 3) | _layer("dblock_3.denselayer1.conv2", 48, 48, 3, 3)
+    shapes |= _layer("side_1.conv", 32, 16, 1, 1) | _layer("pre_dense_3.conv", 48, 32, 1, 1)
+    for number, width in ((1, 16), (2, 32)):
+        block = f"up_block_{number}.features"
+        shapes |= _layer(f"{block}.0", 1, width, 1, 1) | _layer(f"{block}.2", 1, 1, 2, 2)
+    block = "up_block_3.features"
+    shapes |= _layer(f"{block}.0", 16, 48, 1, 1) | _layer(f"{block}.2", 16, 16, 4, 4)
+    shapes |= _layer(f"{block}.3", 1, 16, 1, 1) | _layer(f"{block}.5", 1, 1, 4, 4)
+    return shapes | _layer("block_cat.DWconv1", 24, 1, 3, 3) | _layer("block_cat.DWconv2", 24, 1, 3, 3)
+
+
+def _write(state: dict[str, torch.Tensor], path: Path) -> Path:
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    return path
+
+
 def write_sam2(path: Path, variant: str = "tiny", version: str = "2.1") -> Path:
     """A SAM 2 file as Meta's: .pt with the weights nested under `model`, or .safetensors; returns the path."""
     from safetensors.torch import save_file
