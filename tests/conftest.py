@@ -132,11 +132,16 @@ def tiny(checkpoint_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small(checkpoint_root: Path) -> Path:
-    """The demo checkpoint with a ControlNet of random weights beside it, listed by the server as `small`."""
+    """The demo checkpoint with a ControlNet and annotators of random weights beside it, each in its published place;
+    listed by the server as `small`."""
+    from annotator_weights import write_depth, write_mteed, write_sam2
     from control_weights import write_union
 
     folder = checkpoint_root / "small"
     for part in ("qwen2-vl", "flux"):
         shutil.copytree(ROOT / "demo" / part, folder / part)
     write_union(folder / "controlnet")
+    write_depth(folder / "depth-anything-v2" / "depth_anything_v2_vits.pth")
+    write_mteed(folder / "anyline" / "MTEED.pth")
+    write_sam2(folder / "segment-anything-2" / "sam2_hiera_tiny.pt")
     return folder
