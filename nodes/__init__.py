@@ -6,7 +6,14 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..checkpoints import annotators as annotator_files
 from ..checkpoints import folders
-from .annotators import SAM2Loader, SAM2Segment
+from .annotators import (
+    AnyLineLoader,
+    AnyLineMap,
+    DepthAnythingV2Loader,
+    DepthAnythingV2Map,
+    SAM2Loader,
+    SAM2Segment,
+)
 from .connector import Qwen2VLConnector
 from .controlnet import FluxUnionControlMode, Qwen2VLFluxControlNetLoader
 from .griddot import GridDotFocus
@@ -43,6 +50,10 @@ class Qwen2VLFluxExtension(ComfyExtension):
             FluxUnionControlMode,
             Qwen2VLFluxPrepareImage,
             Qwen2VLFluxPureNoise,
+            DepthAnythingV2Loader,
+            DepthAnythingV2Map,
+            AnyLineLoader,
+            AnyLineMap,
             SAM2Loader,
             SAM2Segment,
         ]

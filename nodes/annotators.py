@@ -8,10 +8,133 @@ from comfy_api.latest import io
 from .. import points as prompts
 from ..checkpoints.annotators import annotator_file, list_files
 from ..errors import InputError
+from ..models import anyline as line_detector
+from ..models import depth_anything as depth_estimator
 from ..models import sam2 as segment_anything
-from .types import CATEGORY, Sam2Model
+from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 
 ANNOTATORS = f"{CATEGORY}/annotators"
+
+
+class DepthAnythingV2Loader(io.ComfyNode):
+    """Door to models.depth_anything.load_depth_anything."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DepthAnythingV2Loader",
+            display_name="Load Depth Anything V2",
+            category=ANNOTATORS,
+            description="Loads a Depth Anything V2 model, which tells near from far in a picture.",
+            search_aliases=["depth anything", "depth estimation", "depth loader"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_files("depth"),
+                    tooltip="A .pth or .safetensors file, or a Hugging Face folder, in models/depthanything (such as "
+                    "depth_anything_v2_vitl.pth), or in depth-anything-v2 of a checkpoint. Small, base or large is "
+                    "seen from the file itself.",
+                )
+            ],
+            outputs=[
+                DepthAnythingV2Model.Output(
+                    "depth_anything", display_name="depth_anything", tooltip="Model for Depth Anything V2 Map."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(depth_estimator.load_depth_anything(annotator_file("depth", file)))
+
+
+class DepthAnythingV2Map(io.ComfyNode):
+    """Door to DepthAnything.depth."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DepthAnythingV2Map",
+            display_name="Depth Anything V2 Map",
+            category=ANNOTATORS,
+            description="Draws how near each part of a picture is, from black (far) to white (near).",
+            search_aliases=["depth map", "depth anything", "depth estimation", "controlnet preprocessor"],
+            inputs=[
+                DepthAnythingV2Model.Input("depth_anything", tooltip="Model from Load Depth Anything V2."),
+                io.Image.Input("image", tooltip="Picture, or a batch of one size; each is mapped by itself."),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "depth", display_name="depth", tooltip="Depth maps of the picture's size, a hint for ControlNets."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, depth_anything: depth_estimator.DepthAnything, image: torch.Tensor) -> io.NodeOutput:
+        return io.NodeOutput(depth_anything.depth(image))
+
+
+class AnyLineLoader(io.ComfyNode):
+    """Door to models.anyline.load_anyline."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AnyLineLoader",
+            display_name="Load AnyLine",
+            category=ANNOTATORS,
+            description="Loads the AnyLine detector, which turns a picture into a line drawing.",
+            search_aliases=["mteed", "teed", "line art", "edge detection", "line loader"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_files("line"),
+                    tooltip="MTEED.pth, or the same as .safetensors, in models/anyline, or in anyline of a checkpoint.",
+                )
+            ],
+            outputs=[AnyLineModel.Output("anyline", display_name="anyline", tooltip="Detector for AnyLine Map.")],
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(line_detector.load_anyline(annotator_file("line", file)))
+
+
+class AnyLineMap(io.ComfyNode):
+    """Door to AnyLine.lines."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AnyLineMap",
+            display_name="AnyLine Map",
+            category=ANNOTATORS,
+            description="Draws the edges and dark lines of a picture, white on black.",
+            search_aliases=["line art", "edge map", "canny", "teed", "controlnet preprocessor"],
+            inputs=[
+                AnyLineModel.Input("anyline", tooltip="Detector from Load AnyLine."),
+                io.Image.Input("image", tooltip="Picture, or a batch of one size; each is mapped by itself."),
+                io.Int.Input(
+                    "resolution",
+                    default=line_detector.RESOLUTION,
+                    min=64,
+                    max=4096,
+                    step=64,
+                    tooltip="Length of the shorter side at which lines are looked for: more finds finer ones and takes "
+                    "longer. 1280 as published.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "lines", display_name="lines", tooltip="Line maps of the picture's size, a hint for ControlNets."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, anyline: line_detector.AnyLine, image: torch.Tensor, resolution: int) -> io.NodeOutput:
+        return io.NodeOutput(anyline.lines(image, resolution))
 
 
 class SAM2Loader(io.ComfyNode):
