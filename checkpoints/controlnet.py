@@ -59,7 +59,8 @@ def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
         )
     params = flux_params(raw)
     modes = 0 if raw.values.get("num_mode") is None else raw.count("num_mode", MANY)
-    hint_channels = params["in_channels"] + int(raw.values.get("extra_condition_channels") or 0) // PATCH**2
+    extra = raw.count("extra_condition_channels") if raw.values.get("extra_condition_channels") else 0
+    hint_channels = params["in_channels"] + extra // PATCH**2
     network = ControlNetFlux(
         latent_input=True, num_union_modes=modes, control_latent_channels=hint_channels, **params, **SKELETON
     )
