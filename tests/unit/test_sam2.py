@@ -1,0 +1,155 @@
+"""SAM 2 under ComfyUI's memory management, its answers to unusual pictures, and the overlay."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import comfy.model_management as mm
+import pytest
+import torch
+from annotator_weights import write_sam2
+from sentences import one_sentence
+
+from qwen2vl_flux_pack.errors import InputError
+from qwen2vl_flux_pack.models.sam2 import Segmentation, load_sam2
+from qwen2vl_flux_pack.models.sam2_overlay import overlay
+from qwen2vl_flux_pack.points import Box, Point
+
+PICTURE = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(0))
+POINTS = [Point(0.4, 0.5), Point(0.8, 0.2, 0)]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write_sam2(tmp_path_factory.mktemp("sam2") / "sam2_hiera_tiny.pt", version="2")
+
+
+@pytest.fixture(scope="module")
+def sam2(path):
+    return load_sam2(path)
+
+
+def segmented(sam2, image: torch.Tensor = PICTURE, points=POINTS, boxes=(), candidates="best") -> Segmentation:
+    with torch.inference_mode():
+        return sam2.segment(image, points, boxes, candidates)
+
+
+def held() -> int:
+    """Bytes of all tensors that are alive, shared storage counted once."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def test_memory_goes_back_to_the_start(path):
+    """After use nothing but the weights is held; without the model, nothing. transformers alone would keep 64 MB of
+    position embeddings in a cache of its own."""
+    start = held()
+    sam2 = load_sam2(path)
+    loaded = held()
+    weights = sum(value.nbytes for value in sam2.network.state_dict().values())
+    assert loaded - start == pytest.approx(weights, rel=1e-3)
+    before = segmented(sam2)
+    assert any(known.model is sam2.patcher for known in mm.current_loaded_models)
+    mm.unload_all_models()
+    assert not any(known.model is sam2.patcher for known in mm.current_loaded_models)
+    assert sam2.patcher.loaded_size() == 0
+    assert {value.device for value in sam2.network.state_dict().values()} == {sam2.patcher.offload_device}
+    after = segmented(sam2)
+    assert torch.equal(after.masks, before.masks) and after.scores == before.scores
+    del before, after
+    assert held() - loaded < 2**16
+    network = weakref.ref(sam2.network)
+    mm.unload_all_models()
+    del sam2
+    assert held() - start < 2**16
+    assert network() is None
+
+
+def test_an_interrupt_stops_the_encoder(sam2):
+    """In the middle of a picture, not only between nodes."""
+    passed = []
+    blocks = sam2.network.model.vision_encoder.backbone.blocks
+    hooks = [
+        blocks[1].register_forward_hook(lambda *_: mm.interrupt_current_processing()),
+        blocks[3].register_forward_hook(lambda *_: passed.append("block 3")),
+    ]
+    try:
+        with pytest.raises(mm.InterruptProcessingException):
+            segmented(sam2)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert not passed
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 500, 1), (1, 200, 2, 4)])
+def test_unusual_pictures(sam2, shape):
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    found = segmented(sam2, image, candidates="all")
+    assert found.masks.shape == (3, *shape[1:3]) and found.overlays.shape == (3, *shape[1:3], 3)
+    assert set(found.masks.unique().tolist()) <= {0.0, 1.0}
+    assert 0 <= found.overlays.min() and found.overlays.max() <= 1
+    assert found.scores == sorted(found.scores, reverse=True) and len(set(found.scores)) == 3
+
+
+NAN = torch.full((1, 8, 8, 3), float("nan"))
+BAD = {
+    "no prompt": (PICTURE, (), (), "neither points nor a box"),
+    "nothing to keep": (PICTURE, (Point(0.5, 0.5, 0),), (), "All points have label 0"),
+    "NaN": (NAN, POINTS, (), "values that are not numbers"),
+    "infinity": (1 / torch.zeros(1, 8, 8, 3), POINTS, (), "values that are not numbers"),
+    "no batch": (PICTURE[0], POINTS, (), "the shape [40, 60, 3]"),
+    "an empty batch": (PICTURE[:0], POINTS, (), "the shape [0, 40, 60, 3]"),
+    "no width": (PICTURE[:, :, :0], POINTS, (), "the shape [1, 40, 0, 3]"),
+}
+
+
+@pytest.mark.parametrize("image, points, boxes, thing", BAD.values(), ids=[name.replace(" ", "_") for name in BAD])
+def test_bad_inputs(sam2, image, points, boxes, thing):
+    with pytest.raises(InputError) as raised:
+        segmented(sam2, image, points, boxes)
+    assert thing in one_sentence(raised.value)
+
+
+def changed(picture: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """Where a picture was drawn on."""
+    return (drawn != picture).any(dim=-1)
+
+
+@pytest.mark.parametrize("height, width", [(256, 256), (40, 60), (600, 1000), (1, 1)])
+def test_the_overlay_shows_the_mask(height, width):
+    picture = torch.full((height, width, 3), 0.5)
+    mask = torch.zeros(height, width)
+    mask[height // 4 : height // 2, : width // 2] = 1
+    drawn = overlay(picture, mask, (), ())
+    assert drawn.shape == picture.shape and torch.equal(changed(picture, drawn), mask.bool())
+    if height > 10:
+        assert torch.equal(drawn[height // 4, width // 4], torch.ones(3)), "the outline is white"
+        inner = drawn[3 * height // 8, width // 4]
+        assert inner[2] > 0.6 > 0.5 > inner[0], "the inside is tinted blue"
+
+
+def test_the_overlay_shows_points_and_boxes():
+    picture = torch.full((256, 512, 3), 0.5)
+    nothing = torch.zeros(256, 512)
+    marked = overlay(picture, nothing, (Point(0.25, 0.5), Point(0.75, 0.5, 0)), ())
+    rows, columns = torch.nonzero(changed(picture, marked), as_tuple=True)
+    assert 121 <= rows.min() and rows.max() <= 134
+    assert not ((columns > 135) & (columns < 377)).any()
+    keep, leave_out = marked[125, 125], marked[125, 381]
+    assert keep[1] > keep[0] and leave_out[0] > leave_out[1]
+    assert marked[126, 128].min() > 0.5 and marked[126, 384].min() < 0.4, "a plus here, a minus there"
+    framed = changed(picture, overlay(picture, nothing, (), (Box(0.25, 0.25, 0.5, 0.75),)))
+    assert framed[64, 128:256].all() and framed[64:192, 128].all()
+    assert not framed[70:186, 134:250].any() and not framed[:60].any() and not framed[:, 262:].any()
+
+
+def test_marks_on_the_border_stay_inside():
+    picture = torch.full((64, 64, 3), 0.5)
+    corners = [Point(x, y, label) for x in (0.0, 1.0) for y in (0.0, 1.0) for label in (0, 1)]
+    drawn = overlay(picture, torch.zeros(64, 64), corners, (Box(0, 0, 1, 1),))
+    assert changed(picture, drawn)[[0, 0, 63, 63], [0, 63, 0, 63]].all()
+    assert not changed(picture, drawn)[10:54, 10:54].any()
