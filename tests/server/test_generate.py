@@ -1,0 +1,496 @@
+"""generate.py as people start it: real processes, a real ComfyUI, real files, and its functions for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from annotator_weights import write_depth, write_mteed, write_sam2
+from control_weights import write_union
+from PIL import Image, ImageStat
+from sentences import one_sentence
+
+from qwen2vl_flux_pack.automation import graphs
+from qwen2vl_flux_pack.automation.client import ComfyError, PromptRejected, RunInterrupted
+from qwen2vl_flux_pack.automation.generate import Request, generate, prompt_for
+from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER
+from qwen2vl_flux_pack.automation.installation import python_in
+from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
+
+CHECKPOINT = "published"
+OWN = {
+    "controlnet": f"{CHECKPOINT}/controlnet",
+    "depth_model": f"{CHECKPOINT}/depth-anything-v2/depth_anything_v2_vits.pth",
+    "line_model": f"{CHECKPOINT}/anyline/MTEED.pth",
+    "sam2_model": f"{CHECKPOINT}/segment-anything-2/sam2_hiera_tiny.pt",
+}
+SMALL = {"checkpoint": CHECKPOINT, "size": 128, "steps": 2}
+VARIATION = ["--mode", "variation", "--input_image", "photo.png", "--size", "64", "--steps", "2"]
+
+
+@pytest.fixture(scope="module")
+def weights(root: Path, checkpoint_root: Path) -> Path:
+    """The demo checkpoint as a folder in the whole published layout, with random ControlNet and annotators beside."""
+    folder = checkpoint_root / CHECKPOINT
+    folder.mkdir()
+    for component in ("qwen2-vl", "flux"):
+        (folder / component).symlink_to(root / "demo" / component, target_is_directory=True)
+    write_union(folder / "controlnet")
+    write_depth(checkpoint_root / OWN["depth_model"])
+    write_mteed(checkpoint_root / OWN["line_model"])
+    write_sam2(checkpoint_root / OWN["sam2_model"])
+    return folder
+
+
+@pytest.fixture
+def folder(root: Path, tmp_path: Path) -> Path:
+    """Where we are: with a picture, a reference and a mask that is white on the right."""
+    scenes = sorted((root / "demo" / "scenes").glob("*.png"))
+    photo = Image.open(root / "demo" / "reference.png").convert("RGB").resize((128, 128))
+    photo.crop((0, 16, 128, 112)).save(tmp_path / "photo.png")
+    Image.open(scenes[0]).save(tmp_path / "look.png")
+    mask = Image.new("L", (128, 96))
+    mask.paste(255, (64, 0, 128, 96))
+    mask.save(tmp_path / "mask.png")
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (4000, 4)).save(tmp_path / "strip.png")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def bare(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A ComfyUI with the pack and without a single model."""
+    base = tmp_path_factory.mktemp("bare")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "pack").symlink_to(root, target_is_directory=True)
+    with started(base, "--base-directory", str(base)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A ComfyUI without the pack."""
+    with started(tmp_path_factory.mktemp("foreign"), "--disable-all-custom-nodes") as server:
+        yield server
+
+
+def started(home: Path, *extra: str) -> ComfyServer:
+    folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
+    return ComfyServer(default_comfyui(), log=home / "log", extra_args=["--disable-api-nodes", *extra], **folders)
+
+
+@pytest.fixture
+def command(root: Path, server: ComfyServer) -> list[str]:
+    return [sys.executable, str(root / "generate.py"), "--server", server.url]
+
+
+def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def flags(request: Request) -> list[str]:
+    """The command line of a request: what is not the default."""
+    told = []
+    for name, value in vars(request).items():
+        if name == "mask_points":
+            told += ["--mask_points", *(",".join(str(part) for part in point) for point in value)] if value else []
+        elif name in ("mode", "input_image", "seed") or value != Request.__dataclass_fields__[name].default:
+            told += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return told
+
+
+def failed(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    """The one sentence with which it ended."""
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith("generate.py: "), done.stderr
+    return one_sentence(done.stderr.removesuffix("\n"))
+
+
+def asked(server: ComfyServer, what: str) -> dict:
+    with urlopen(f"{server.url}/{what}") as answer:
+        return json.load(answer)
+
+
+def answers(url: str) -> bool:
+    try:
+        urlopen(f"{url}/system_stats", timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+# ---- the five modes ------------------------------------------------------------------------------------------------
+
+PHOTO, LOOK, MASK = Path("photo.png"), Path("look.png"), Path("mask.png")
+PICTURES = {"image": PHOTO, "reference": LOOK, "mask": MASK}
+MODES = {
+    "variation": (Request("variation", PHOTO, seed=1, aspect_ratio="16:9", **SMALL), (160, 96)),
+    "variation with prompt and focus": (
+        Request("variation", PHOTO, seed=2, prompt="a star", dots='[{"x": 0.3, "y": 0.5}]', turbo=True, **SMALL),
+        (128, 128),
+    ),
+    "img2img": (Request("img2img", PHOTO, seed=3, **SMALL), (128, 96)),
+    "img2img by reference": (
+        Request("img2img", PHOTO, seed=4, reference_image=LOOK, aspect_ratio="1:1", denoise_strength=0.5, **SMALL),
+        (128, 128),
+    ),
+    "inpaint": (Request("inpaint", PHOTO, seed=5, mask_image=MASK, **SMALL), (128, 96)),
+    "inpaint by points": (
+        Request("inpaint", PHOTO, seed=6, mask_points=((0.25, 0.5, 1), (0.9, 0.1, 0)), **SMALL),
+        (128, 96),
+    ),
+    "controlnet": (Request("controlnet", PHOTO, seed=7, reference_image=LOOK, **SMALL), (128, 96)),
+    "controlnet as published": (
+        Request("controlnet", PHOTO, seed=8, line_mode=True, as_published=True, **SMALL),
+        (128, 96),
+    ),
+    "controlnet-inpaint": (
+        Request("controlnet-inpaint", PHOTO, seed=9, mask_image=MASK, depth_mode=True, depth_strength=0.5, **SMALL),
+        (128, 96),
+    ),
+}
+
+
+@pytest.mark.parametrize("request_, size", MODES.values(), ids=[name.replace(" ", "_") for name in MODES])
+def test_the_modes(command, server, weights, folder, request_, size):
+    """The picture is there, was made by the mode's graph and nothing else, and carries it."""
+    done = run([*command, *flags(request_)], folder)
+    assert done.returncode == 0, done.stderr
+    path = folder / "outputs" / f"{request_.mode}_{request_.seed}.png"
+    assert done.stdout.splitlines()[-1] == f"Wrote {path}" and f"[1/1] seed {request_.seed}:" in done.stdout
+    assert list((folder / "outputs").iterdir()) == [path]
+    picture = Image.open(path)
+    assert picture.size == size and ImageStat.Stat(picture.convert("L")).stddev[0] > 0.5
+
+    # what the server kept, without what it noted beside; uploads may have got other names
+    noted = json.loads(picture.text["prompt"])
+    sent = {key: {"class_type": entry["class_type"], "inputs": entry["inputs"]} for key, entry in noted.items()}
+    names = {path: sent[key]["inputs"]["image"] for key, path in PICTURES.items() if key in sent}
+    needed = [*(f"{kind}_model" for kind in request_.kinds), *(["controlnet"] if request_.kinds else [])]
+    needed += ["sam2_model"] if request_.mask_points else []
+    settled = replace(request_, **{name: OWN[name] for name in needed})
+    assert sent == prompt_for(settled, names.__getitem__)
+
+    written = run([*command, *flags(request_), "--save_prompt", "prompt.json"], folder)
+    assert written.returncode == 0 and written.stdout == f"Wrote {folder / 'prompt.json'}\n", written.stderr
+    assert json.loads((folder / "prompt.json").read_text()) == sent
+    assert list((folder / "outputs").iterdir()) == [path]
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_several_pictures_and_a_second_run_beside_them(command, folder):
+    arguments = [*command, *VARIATION, "--seed", "5", "--image_count", "2"]
+    assert run(arguments, folder).returncode == 0
+    outputs = folder / "outputs"
+    first = {path.name: path.read_bytes() for path in outputs.iterdir()}
+    assert set(first) == {"variation_5.png", "variation_6.png"} and len(set(first.values())) == 2
+    again = run(arguments, folder)
+    assert again.stdout.splitlines()[-1] == f"Wrote {outputs / 'variation_6_2.png'}"
+    assert set(os.listdir(outputs)) == {*first, "variation_5_2.png", "variation_6_2.png"}
+    assert all((outputs / name).read_bytes() == data for name, data in first.items())
+
+
+def test_the_random_seed_is_said_and_gives_the_picture_again(command, folder):
+    done = run([*command, *VARIATION], folder)
+    (made,) = (folder / "outputs").iterdir()
+    seed = made.stem.removeprefix("variation_")
+    assert f"[1/1] seed {seed}:" in done.stdout
+    run([*command, *VARIATION, "--seed", seed, "--output_dir", "again"], folder)
+    again = Image.open(folder / "again" / made.name)
+    assert again.tobytes() == Image.open(made).tobytes()
+
+
+def test_pictures_of_one_name_are_kept_apart(command, client, folder):
+    """What lies on the server under that name stays, and the prompt reads ours."""
+    names = {}
+    for place, colour in (("one", "red"), ("two", "blue")):
+        (folder / place).mkdir()
+        Image.new("RGB", (64, 64), colour).save(folder / place / "same name.png")
+        told = ["--mode", "variation", "--input_image", f"{place}/same name.png", "--save_prompt", f"{place}.json"]
+        assert run([*command, *told], folder).returncode == 0
+        names[place] = json.loads((folder / f"{place}.json").read_text())["image"]["inputs"]["image"]
+    assert names["one"] != names["two"]
+    for place, name in names.items():
+        data = client.fetch({"filename": name, "subfolder": "", "type": "input"})
+        assert data == (folder / place / "same name.png").read_bytes()
+
+
+def test_a_console_that_cannot_show_a_name(command, folder):
+    done = run([*command, *VARIATION, "--seed", "1", "--output_dir", "grün 雪"], folder, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("gr\\xfcn \\u96ea/variation_1.png")
+    assert os.listdir(folder / "grün 雪") == ["variation_1.png"]
+
+
+# ---- which server --------------------------------------------------------------------------------------------------
+
+
+def test_a_server_of_its_own_by_an_interpreter_that_lacks_everything(root, folder):
+    """Handed over to ComfyUI's interpreter, in the caller's folder, with a checkpoint folder and on the CPU."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "plain"], check=True)
+    (folder / "weights").mkdir()
+    for component in ("qwen2-vl", "flux"):
+        (folder / "weights" / component).symlink_to(root / "demo" / component, target_is_directory=True)
+    command = [str(python_in(folder / "plain")), str(root / "generate.py"), *VARIATION, "--seed", "1"]
+    own = ["--checkpoint", "weights", "--device", "cpu"]
+    comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable, "TMPDIR": str(folder)}
+    done = run([*command, *own], folder, **comfyui)
+    assert done.returncode == 0, done.stderr
+    (address,) = (line.split()[2] for line in done.stdout.splitlines() if "answers on" in line)
+    assert not answers(address)
+    made = json.loads(Image.open(folder / "outputs" / "variation_1.png").text["prompt"])
+    assert made["model"]["inputs"]["checkpoint"] == "weights"
+    assert not list(folder.glob("*.log"))
+
+    lost = failed(run([*command, *own], folder, **{**comfyui, "COMFYUI_PYTHON": str(folder / "gone")}))
+    assert f"COMFYUI_PYTHON={folder / 'gone'} does not exist" in lost
+    lost = failed(run([*command, *own], folder, **{**comfyui, "COMFYUI_PATH": str(folder)}))
+    assert f"COMFYUI_PATH={folder} is not a ComfyUI folder" in lost
+    poor = {**comfyui, "COMFYUI_PYTHON": command[0]}
+    assert "lacks the package aiohttp, which ComfyUI's interpreter has" in failed(run([*command, *own], folder, **poor))
+
+
+def test_a_failure_on_a_server_of_its_own_names_its_log(root, folder):
+    (folder / "weights" / "flux").mkdir(parents=True)
+    comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable, "TMPDIR": str(folder)}
+    command = [sys.executable, str(root / "generate.py"), *VARIATION, "--checkpoint", "weights"]
+    said = failed(run(command, folder, **comfyui))
+    (log,) = folder.glob("comfyui-*.log")
+    assert "failed: " in said and said.endswith(f"ComfyUI's log is {log}.")
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.skipif(answers(DEFAULT_SERVER), reason="a ComfyUI of somebody else answers on the usual port")
+def test_nothing_to_start(root, folder):
+    """A copy of the pack with no development set-up beside it."""
+    shutil.copytree(root / "automation", folder / "pack" / "automation")
+    shutil.copy(root / "generate.py", folder / "pack")
+    nowhere = {"COMFYUI_PATH": "", "COMFYUI_PYTHON": ""}
+    said = failed(run([sys.executable, "pack/generate.py", *VARIATION], folder, **nowhere))
+    assert said.startswith(f"generate.py: No ComfyUI answers on {DEFAULT_SERVER} and there is none to start")
+
+
+def test_an_unreachable_server(root, folder):
+    with socket.socket() as reserved:
+        reserved.bind((HOST, 0))
+        url = f"http://{HOST}:{reserved.getsockname()[1]}"
+        said = failed(run([sys.executable, str(root / "generate.py"), *VARIATION, "--server", url], folder))
+    assert said == f"generate.py: No ComfyUI answers on {url}."
+
+
+class Other(BaseHTTPRequestHandler):
+    """A web server that is not ComfyUI."""
+
+    def do_GET(self) -> None:
+        self.send_response(404 if "none" in self.path else 200)
+        self.end_headers()
+        self.wfile.write(b"[]" if "json" in self.path else b"<html>")
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.mark.parametrize("path, complaint", [("page", "is not ComfyUI"), ("json", "is not ComfyUI"), ("none", "404")])
+def test_another_program_on_the_port(root, folder, path, complaint):
+    with ThreadingHTTPServer((HOST, 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://{HOST}:{other.server_port}/{path}"
+        said = failed(run([sys.executable, str(root / "generate.py"), *VARIATION, "--server", url], folder))
+        other.shutdown()
+    assert complaint in said and url in said
+
+
+def test_a_server_without_the_pack(root, foreign, folder):
+    said = failed(run([sys.executable, str(root / "generate.py"), *VARIATION, "--server", foreign.url], folder))
+    assert f"The ComfyUI on {foreign.url} does not have the node pack; install or update" in said
+
+
+def test_another_device(command, client, folder):
+    other = "cpu" if client.device() == "cuda" else "cuda"
+    said = failed(run([*command, *VARIATION, "--device", other], folder))
+    assert f"computes on {client.device()}, not on {other}" in said
+    assert run([*command, *VARIATION, "--device", client.device()], folder).returncode == 0
+
+
+# ---- weights -------------------------------------------------------------------------------------------------------
+
+LACKING = {
+    "controlnet": "There is no ControlNet folder 'gone' on",
+    "depth_model": "There is no Depth Anything V2 file 'gone' on",
+    "line_model": "There is no AnyLine file 'gone' on",
+    "sam2_model": "There is no SAM 2 file 'gone' on",
+    "checkpoint": "There is no checkpoint 'gone' on",
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_weights_that_the_server_does_not_list(command, weights, folder, name):
+    told = ["--mode", "controlnet-inpaint", "--input_image", "photo.png", "--mask_points", "0.5,0.5"]
+    said = failed(run([*command, *told, "--checkpoint", CHECKPOINT, f"--{name}", "gone"], folder))
+    assert LACKING[name] in said and OWN.get(name, CHECKPOINT) in said
+
+
+EMPTY = {
+    "depth": (
+        ["controlnet", "--depth_mode"],
+        "no Depth Anything V2 file",
+        "depth_anything_v2_vitl.pth",
+        "depthanything",
+    ),
+    "line": (["controlnet", "--line_mode"], "no AnyLine file", "MTEED.pth", "anyline"),
+    "sam2": (["inpaint", "--mask_points", "0.5,0.5"], "no SAM 2 file", "sam2_hiera_large.pt", "sam2"),
+}
+
+
+@pytest.mark.parametrize("mode, what, example, place", EMPTY.values(), ids=list(EMPTY))
+def test_a_server_without_any(root, bare, folder, mode, what, example, place):
+    command = [sys.executable, str(root / "generate.py"), "--server", bare.url, "--input_image", "photo.png"]
+    said = failed(run([*command, "--mode", *mode], folder))
+    assert f"There is {what} on {bare.url}; put one such as {example} into models/{place}" in said
+
+
+def test_the_bundled_checkpoint_only_where_there_is_no_other(root, bare, client, folder):
+    command = [sys.executable, str(root / "generate.py"), "--server"]
+    told = ["--mode", "variation", "--input_image", "photo.png", "--save_prompt", "prompt.json"]
+    listed = client.object_info()["Qwen2VLLoader"]["input"]["required"]["checkpoint"][1]["options"]
+    for url, expected in ((bare.url, ("demo", 128)), (client.url, (listed[0], 1024))):
+        assert run([*command, url, *told], folder).returncode == 0
+        prompt = json.loads((folder / "prompt.json").read_text())
+        assert (prompt["model"]["inputs"]["checkpoint"], prompt["size"]["inputs"]["size"]) == expected
+    assert listed[0] != "demo"
+
+
+# ---- what fails ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "picture, complaint",
+    [
+        ("text.png", "LoadImage (node 'image') failed: "),
+        ("strip.png", "Qwen2VLEncode (node 'encode') failed: The picture is 4000×4 pixels"),
+    ],
+)
+def test_a_failing_node(command, folder, picture, complaint):
+    told = ["--mode", "variation", "--input_image", picture, "--checkpoint", "demo"]
+    assert complaint in failed(run([*command, *told], folder))
+    assert not os.listdir(folder / "outputs")
+
+
+def test_a_program_gets_the_errors_and_the_pictures(client, folder):
+    request = Request("variation", folder / "photo.png", seed=3, image_count=2, checkpoint="demo", size=64, steps=2)
+    seen = []
+    pictures = list(generate(request, client, lambda seed, prompt: lambda event: seen.append((seed, event["type"]))))
+    assert [picture.seed for picture in pictures] == [3, 4]
+    assert all(picture.data.startswith(b"\x89PNG") for picture in pictures)
+    assert [picture.prompt["noise"]["inputs"]["noise_seed"] for picture in pictures] == [3, 4]
+    assert {(3, "execution_start"), (4, "execution_success")} <= set(seen)
+    with pytest.raises(PromptRejected, match="input 'steps'"):
+        next(generate(replace(request, steps=0), client))
+    with pytest.raises(ComfyError, match="gone.png cannot be read"):
+        next(generate(replace(request, input_image=folder / "gone.png"), client))
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+LONG = ["--size", "128", "--checkpoint", "demo", "--mode", "variation", "--input_image", "photo.png"]
+
+
+def last_history(server: ComfyServer) -> dict:
+    return list(asked(server, "history").values())[-1]
+
+
+def test_interrupted_while_it_samples(command, server, folder):
+    """The finished picture stays, the running prompt ends on the server, nothing is left in its queue."""
+    told = [*command, *LONG, "--steps", "300", "--image_count", "5", "--seed", "1"]
+    with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        for line in running.stdout:
+            if line.startswith("[2/5] seed 2: SamplerCustomAdvanced"):
+                break
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130 and not errors
+    assert os.listdir(folder / "outputs") == ["variation_1.png"]
+    eventually(lambda: not any(asked(server, "queue").values()))
+    entry = last_history(server)
+    assert entry["prompt"][2]["noise"]["inputs"]["noise_seed"] == 2
+    assert "execution_interrupted" in [kind for kind, _ in entry["status"]["messages"]]
+
+
+def test_interrupted_while_it_waits(command, server, client, folder, example):
+    """Taken out of the queue, and what somebody else runs goes on."""
+    theirs = str(uuid.uuid4())
+    sampling = threading.Event()
+
+    def run_theirs() -> None:
+        prompt = graphs.variation(example, steps=10000, seed=time.time_ns())
+        with contextlib.suppress(RunInterrupted):
+            client.run(prompt, lambda event: event["type"] == "progress" and sampling.set(), theirs)
+
+    thread = threading.Thread(target=run_theirs)
+    thread.start()
+    try:
+        assert sampling.wait(60)
+        with subprocess.Popen([*command, *VARIATION], cwd=folder, stderr=subprocess.PIPE, text=True) as waiting:
+            eventually(lambda: asked(server, "queue")["queue_pending"])
+            waiting.send_signal(signal.SIGINT)
+            _, errors = waiting.communicate(timeout=30)
+        assert waiting.returncode == 130 and not errors
+        queue = asked(server, "queue")
+        assert not queue["queue_pending"] and [item[1] for item in queue["queue_running"]] == [theirs]
+    finally:
+        client.cancel(theirs)
+        thread.join(60)
+
+
+def test_somebody_else_interrupts(command, client, folder):
+    told = [*command, *LONG, "--steps", "5000"]
+    with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        next(line for line in running.stdout if "SamplerCustomAdvanced" in line)
+        client.interrupt()
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert "The prompt was interrupted at SamplerCustomAdvanced" in one_sentence(errors.removesuffix("\n"))
+
+
+def test_nobody_reads_what_it_says(command, server, folder):
+    """As in `generate.py ... | head -1`: it stops, and so does the prompt."""
+    told = [*command, *LONG, "--steps", "400"]
+    with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        next(line for line in running.stdout if "SamplerCustomAdvanced" in line)
+        running.stdout.close()
+        assert not running.stderr.read()
+        assert running.wait(60) == 1
+    eventually(lambda: not any(asked(server, "queue").values()))
+    assert "execution_interrupted" in [kind for kind, _ in last_history(server)["status"]["messages"]]
