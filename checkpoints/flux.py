@@ -64,9 +64,10 @@ def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
 def flux_params(raw: Entries) -> dict:
     """ComfyUI's parameters of the FLUX that a diffusers config.json describes."""
     heads, head_width = raw.count("num_attention_heads", MANY), raw.count("attention_head_dim", MANY)
-    axes = [int(width) for width in raw.numbers("axes_dims_rope", 3, FLUX1_AXES)]
-    if sum(axes) != head_width or any(width % 2 for width in axes):
-        raise raw.garbled("axes_dims_rope", f"three even parts of attention_head_dim {head_width}")
+    if raw.numbers("axes_dims_rope", 3, FLUX1_AXES) != tuple(FLUX1_AXES):
+        raise raw.garbled("axes_dims_rope", f"{FLUX1_AXES}, the only axes that ComfyUI knows of FLUX.1")
+    if head_width != sum(FLUX1_AXES):
+        raise raw.garbled("attention_head_dim", f"{sum(FLUX1_AXES)}, the width of FLUX.1's heads")
     channels = raw.count("in_channels") // PATCH**2
     return {
         "in_channels": channels,
@@ -78,7 +79,7 @@ def flux_params(raw: Entries) -> dict:
         "num_heads": heads,
         "depth": raw.count("num_layers", MANY),
         "depth_single_blocks": raw.count("num_single_layers", MANY),
-        "axes_dim": axes,
+        "axes_dim": FLUX1_AXES,
         "theta": 10000,
         "patch_size": PATCH,
         "qkv_bias": True,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +14,10 @@ import pytest
 import torch
 from comfy.text_encoders.pixart_t5 import PixArtTokenizer
 from sentences import one_sentence
+from spoiling import changed, history, shown
 
 from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
-from qwen2vl_flux_pack.automation.graphs import variation
+from qwen2vl_flux_pack.automation.graphs import node, variation
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.patches.hidden_tokens import patch_model
 from qwen2vl_flux_pack.patches.prompts import encode_prompt
@@ -26,16 +25,6 @@ from qwen2vl_flux_pack.pictures import check_picture
 
 LEFT = '[{"x": 0.28, "y": 0.32, "r": 0.5, "w": 1}]'
 LIKE = 'like [{"x": 0.3'
-
-
-def node(class_type: str, **inputs: object) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
-
-
-def history(server) -> set[str]:
-    """Ids of the prompts that the server ran."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{server.url}/history") as answer:
-        return set(json.load(answer))
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +50,6 @@ def good(reference) -> dict:
     """Encode, focus and show the map, with all else of the variation graph at hand."""
     graph = variation(reference, prompt="", dots=LEFT, size=64, steps=1)
     return {key: graph[key] for key in graph if key != "save"}
-
-
-def changed(graph: dict, changes: dict[str, object]) -> dict:
-    """The graph with changes: `focus.dots` is an input (`...` takes it out), a name without a dot a whole node."""
-    graph = copy.deepcopy(graph)
-    for place, value in changes.items():
-        name, _, entry = place.partition(".")
-        if not entry:
-            graph[name] = value
-        elif value is ...:
-            del graph[name]["inputs"][entry]
-        else:
-            graph[name]["inputs"][entry] = value
-    return graph
-
-
-def shown(kind: str, *source: object) -> dict:
-    """Something that makes the server run a node: a preview of it."""
-    return node("PreviewAny", source=[*source]) if kind == "any" else node("PreviewImage", images=[*source])
 
 
 DOTS = {
