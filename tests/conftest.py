@@ -52,6 +52,12 @@ def tools() -> Path:
 
 
 @pytest.fixture(scope="session")
+def clients() -> Path:
+    """The folder with `python` and the programs of the clients that tests run prompts with."""
+    return ROOT / ".dev" / "clients" / ("Scripts" if os.name == "nt" else "bin")
+
+
+@pytest.fixture(scope="session")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
     """Published code in an environment of its own: oracle(name, tensors, *arguments) gives the tensors that
     `tests/oracles/<name>.py in.safetensors out.safetensors *arguments` makes of the given ones."""
@@ -97,7 +103,15 @@ def _single_file_flux(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny: Path) -> Iterator[ComfyServer]:
+def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder that extra_model_paths.yaml gives the server for sam2, as another pack would fill it."""
+    return tmp_path_factory.mktemp("sam2")
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny: Path, sam2_folder: Path
+) -> Iterator[ComfyServer]:
     """A real ComfyUI with the pack, with input, output, temp and user folders of its own."""
     home = tmp_path_factory.mktemp("comfyui")
     paths = home / "extra_model_paths.yaml"
@@ -105,6 +119,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny
         "qwen2vl_flux": str(checkpoint_root),
         "diffusion_models": str(_single_file_flux(home / "unet").parent),
         "vae": str(ROOT / "demo" / "flux" / "vae"),
+        "sam2": str(sam2_folder),
     }
     paths.write_text(json.dumps({"tests": models}))  # JSON is YAML
     folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
