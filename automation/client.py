@@ -124,8 +124,9 @@ class ComfyClient:
         _wait(self._request("POST", "/interrupt", json={}))
 
     def cancel(self, prompt_id: str) -> None:
-        """Stop this prompt if it runs, take it out of the queue if it waits; harmless when it has ended."""
-        _wait(self._cancel(prompt_id))
+        """Stop this prompt if it runs, take it out of the queue if it waits, or if it arrives within a second: who
+        gives up a run may do so while it is being sent. Harmless when the prompt has ended."""
+        _wait(self._cancel_arriving(prompt_id))
 
     # -- inside the loop
 
@@ -140,6 +141,14 @@ class ComfyClient:
             return json.loads(await self._request(method, path, **options))
         except ValueError:
             raise ComfyError(f"What answers on {self.url} is not ComfyUI") from None
+
+    async def _cancel_arriving(self, prompt_id: str) -> None:
+        for _ in range(5):
+            there = await self._is_queued(prompt_id)
+            await self._cancel(prompt_id)
+            if there:
+                return
+            await asyncio.sleep(0.2)
 
     async def _cancel(self, prompt_id: str) -> None:
         await self._request("POST", "/queue", json={"delete": [prompt_id]})

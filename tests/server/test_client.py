@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -251,6 +252,31 @@ def test_a_prompt_taken_out_of_the_queue(client, server, graph, monkeypatch):
             running.result(60)
 
 
+def test_cancel_takes_one_prompt(client, server, graph, monkeypatch):
+    """The one that waits, the one that runs, and one that is only on its way; the others go on."""
+    monkeypatch.setattr(client_module, "QUIET", 0.5)
+    running, waiting, coming = (str(uuid.uuid4()) for _ in range(3))
+    with ThreadPoolExecutor(3) as threads:
+        sampling = threading.Event()
+        first = threads.submit(client.run, graph(steps=LONG), at_first("progress", "sample", sampling.set), running)
+        assert sampling.wait(60)
+        second = threads.submit(client.run, graph(), None, waiting)
+        eventually(lambda: asked(server, "queue")["queue_pending"])
+        client.cancel(waiting)
+        cancelled = threads.submit(client.cancel, coming)
+        time.sleep(0.3)
+        with pytest.raises(RunInterrupted, match="taken out of the server's queue"):
+            client.run(graph(), prompt_id=coming)
+        cancelled.result(60)
+        assert [item[1] for item in asked(server, "queue")["queue_running"]] == [running]
+        with pytest.raises(RunInterrupted, match="taken out of the server's queue"):
+            second.result(60)
+        client.cancel(running)
+        with pytest.raises(RunInterrupted, match="interrupted at"):
+            first.result(60)
+    client.cancel(running)
+
+
 def test_a_cut_connection_while_the_prompt_goes_on(relay, server, graph):
     ids = []
 
@@ -333,7 +359,7 @@ def test_a_port_where_nothing_listens(root):
                 call()
 
 
-@pytest.mark.parametrize("name", ["plain.png", "two words.png", "grün 雪 (50%25).png"])
+@pytest.mark.parametrize("name", ["plain.png", "two words.png", "grün 雪 (50%25).png", 'a "quoted" \\ name.png'])
 def test_uploaded_pictures_keep_name_and_bytes(client, root, tmp_path, name):
     path = Path(shutil.copy(root / "demo" / "reference.png", tmp_path / name))
     assert client.upload_image(path) == name
