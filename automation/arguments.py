@@ -12,6 +12,7 @@ BUNDLED = "demo"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo"
 BUNDLED_SIZE = 128
 PUBLISHED_SIZE = 1024
+PROMPT_BUDGET = 256  # image tokens beside a prompt, as published; the bundled model knows its own number only
 MAX_RADIUS = 10
 
 

@@ -137,8 +137,9 @@ class ComfyClient:
             return await response.read()
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
+        answer = await self._request(method, path, **options)
         try:
-            return json.loads(await self._request(method, path, **options))
+            return json.loads(answer)
         except ValueError:
             raise ComfyError(f"What answers on {self.url} is not ComfyUI") from None
 
@@ -156,7 +157,8 @@ class ComfyClient:
 
     async def _upload(self, path: Path) -> str:
         form = aiohttp.FormData(quote_fields=False)  # quoted, the server would store a%20b.png
-        form.add_field("image", path.read_bytes(), filename=path.name)
+        name = "".join(character if character.isprintable() else "_" for character in path.name)
+        form.add_field("image", path.read_bytes(), filename=name)
         answer = await self._json("POST", "/upload/image", data=form)
         return f"{answer['subfolder']}/{answer['name']}".lstrip("/")
 

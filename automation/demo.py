@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .arguments import BUNDLED, BUNDLED_SIZE
+from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET
 from .client import ComfyClient, ComfyError, PromptRejected
 from .graphs import variation
 from .options import demo_options
@@ -24,7 +24,6 @@ from .sheet import contact_sheet, focus_overlay
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "demo"
 LOG = ROOT / ".dev" / "demo.log"
-PROMPT_BUDGET = 256  # image tokens beside a prompt, as published; the bundled model knows its own number only
 
 
 def main() -> None:

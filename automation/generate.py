@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from . import graphs
-from .arguments import BUNDLED, BUNDLED_SIZE, PUBLISHED_SIZE
+from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET, PUBLISHED_SIZE
 from .client import ComfyClient, ComfyError, Event
 from .request import Request
 
 __all__ = ["Picture", "Request", "generate", "prompts"]
 
-PROMPT_BUDGET = 256  # image tokens beside a prompt, as published; the bundled model knows its own number only
 TURBO = "fp8_e4m3fn"
 PACK = "ComfyUI-Qwen2VL-Flux"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import select
 import shutil
 import socket
@@ -366,6 +367,14 @@ def test_uploaded_pictures_keep_name_and_bytes(client, root, tmp_path, name):
     assert client.fetch({"filename": name, "subfolder": "", "type": "input"}) == path.read_bytes()
     shown = {"image": node("LoadImage", image=name), "show": node("PreviewImage", images=["image", 0])}
     assert client.run(shown).outputs["show"]["images"]
+
+
+def test_names_that_no_request_can_carry(client, root, tmp_path):
+    for name in (b"lines\nin it.png", b"not UTF-8 \xff.png"):
+        path = Path(shutil.copy(root / "demo" / "reference.png", tmp_path / os.fsdecode(name)))
+        stored = client.upload_image(path)
+        assert stored == os.fsdecode(name).replace("\n", "_").replace("\udcff", "_")
+        assert client.fetch({"filename": stored, "subfolder": "", "type": "input"}) == path.read_bytes()
 
 
 def test_two_pictures_of_one_name(client, root, tmp_path):
