@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
-from .files import AGAIN, read_state, some
+from .files import check_state, read_state
 
 WIDTH = 256
 """Of the neck, the prompts and the mask decoder in every variant."""
@@ -143,7 +143,7 @@ def read_sam2(path: Path) -> Sam2Weights:
         if PICTURE_POSITIONS in state:  # one matrix, which not every file holds twice
             state.setdefault(PROMPT_POSITIONS, state[PICTURE_POSITIONS])
         state.pop(PICTURE_POSITIONS, None)
-    _check(state, expected, f"SAM 2 {variant.name}", file)
+    check_state(file, state, expected, f"SAM 2 {variant.name}", ignored=VIDEO)
     image_part = {name: state[name].float() for name in expected}
     image_part = image_part if published else _in_published_names(image_part)
     image_part[PICTURE_POSITIONS] = image_part[PROMPT_POSITIONS]
@@ -266,28 +266,6 @@ def _other_model(state: dict[str, torch.Tensor]) -> str:
         if any(name.startswith(beginnings) for name in state):
             return model
     return f"another model (with {sorted(state)[0][:60]!r})"
-
-
-def _check(state: dict[str, torch.Tensor], expected: dict[str, tuple[int, ...]], model: str, file: Path) -> None:
-    missing = [name for name in expected if name not in state]
-    if missing:
-        raise CheckpointError(f"{file} lacks {some(missing)}, which {model} calls for; {AGAIN}.")
-    unknown = [name for name in state if name not in expected and not name.startswith(VIDEO)]
-    if unknown:
-        listed = some([name[:80] for name in unknown])
-        raise CheckpointError(
-            f"{file} holds {listed}, which {model} does not know; it belongs to another model, use Meta's file."
-        )
-    for name, shape in expected.items():
-        if tuple(state[name].shape) != shape:
-            raise CheckpointError(
-                f"{file} holds {name} as {list(state[name].shape)} where {model} calls for {list(shape)}; {AGAIN}."
-            )
-        if not state[name].is_floating_point():
-            raise CheckpointError(
-                f"{file} holds {name} as {str(state[name].dtype).removeprefix('torch.')}, not as floating-point "
-                f"numbers; {AGAIN}."
-            )
 
 
 def _version(state: dict[str, torch.Tensor]) -> str:

@@ -25,6 +25,9 @@ from .sam2_overlay import overlay
 SIDE = 1024
 """Of the square that every picture is stretched to."""
 
+UPPER_LEFT, LOWER_RIGHT = 2, 3
+"""Labels of a box's corners; those of points are 1 and 0."""
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CANDIDATES = ("best", "all")
@@ -88,16 +91,18 @@ class Sam2:
 
     def logits(self, embeddings: list[torch.Tensor], prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
         """The three candidates of a prompt: mask logits [3, 256, 256], above 0 inside, and scores [3]."""
-        device = self.patcher.load_device
-        inputs = {}
-        if prompt.points:
-            places = [(point.x, point.y) for point in prompt.points]
-            inputs["input_points"] = torch.tensor(places, device=device)[None, None] * SIDE
-            inputs["input_labels"] = torch.tensor([[[point.label for point in prompt.points]]], device=device)
+        places = [(point.x, point.y, point.label) for point in prompt.points]
         if prompt.box:
+            # as Meta's predictor does; transformers 4.56 leaves a token out for its own boxes
             box = prompt.box
-            inputs["input_boxes"] = torch.tensor([[[box.x0, box.y0, box.x1, box.y1]]], device=device) * SIDE
-        found = self.network.model(image_embeddings=embeddings, multimask_output=True, **inputs)
+            places = [(box.x0, box.y0, UPPER_LEFT), (box.x1, box.y1, LOWER_RIGHT), *places]
+        given = torch.tensor(places, device=self.patcher.load_device)[None, None]
+        found = self.network.model(
+            image_embeddings=embeddings,
+            input_points=given[..., :2] * SIDE,
+            input_labels=given[..., 2].int(),
+            multimask_output=True,
+        )
         return found.pred_masks[0, 0], found.iou_scores[0, 0]
 
     def _masks(
