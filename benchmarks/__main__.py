@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from . import encoder, imports, memory
+from . import encoder, imports, memory, segmentation
 
-BENCHMARKS = {"imports": imports, "memory": memory, "encoder": encoder}
+BENCHMARKS = {"imports": imports, "memory": memory, "encoder": encoder, "segmentation": segmentation}
 
 
 def main() -> None:
