@@ -58,7 +58,7 @@ def _block_means(picture: np.ndarray, across: int, down: int) -> np.ndarray:
     sums = blocks.sum(axis=(1, 3), dtype=np.int32)
     if across == down == 2:
         return ((sums + 2) >> 2).astype(np.uint8)
-    return (sums * np.float32(1 / (across * down))).round().astype(np.uint8)
+    return (sums.astype(np.float32) * np.float32(1 / (across * down))).round().astype(np.uint8)
 
 
 def _apply_linear(picture: np.ndarray, across: Taps, down: Taps) -> np.ndarray:

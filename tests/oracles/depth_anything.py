@@ -1,10 +1,10 @@
 """Depth Anything V2 as its authors run it, on given pictures: OpenCV's resize, and transformers' network.
 
-  depth_anything.py in.safetensors out.safetensors <checkpoint .pth> <vits | vitb | vitl> <original | transformers>
+  depth_anything.py in.safetensors out.safetensors <checkpoint .pth> <variant> <original | transformers> [folder]
 
 in: pictures [H, W, 3] uint8 by name. out, for each: pixels.<name> [1, 3, h, w], raw.<name> [h, w] and depth.<name>
-[H, W] as infer_image gives it. The last word says whose position embedding is used: transformers does not stretch it by
-the original's tenth of a patch.
+[H, W] as infer_image gives it. variant: vits, vitb or vitl. The word after it says whose position embedding is used:
+transformers does not stretch it by the original's tenth of a patch. The model is saved to the folder, if one is named.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ SIZES = {
 }
 
 
-def main(given: str, made: str, checkpoint: str, variant: str, positions: str) -> None:
+def main(given: str, made: str, checkpoint: str, variant: str, positions: str, folder: str = "") -> None:
     torch.set_num_threads(1)
     if positions == "original":
         Dinov2Embeddings.interpolate_pos_encoding = original_positions
     model = transformers_model(torch.load(checkpoint, weights_only=True), variant)
+    if folder:
+        model.save_pretrained(folder)
     results = {}
     for name, picture in load_file(given).items():
         pixels, (height, width) = original_pixels(picture.numpy())
@@ -84,10 +86,9 @@ def transformers_model(state: dict, variant: str) -> DepthAnythingForDepthEstima
                 named[published(name.replace("attn.qkv", f"attention.attention.{which}"))] = part
         else:
             named[published(name)] = value
-    loaded = DepthAnythingForDepthEstimation.from_pretrained(
+    model, info = DepthAnythingForDepthEstimation.from_pretrained(
         None, config=config, state_dict=named, output_loading_info=True
     )
-    model, info = loaded
     wrong = {kind: names for kind, names in info.items() if names}
     assert not wrong, wrong
     return model.float().eval()
