@@ -39,6 +39,16 @@ COMFYUI_CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25ba
 PINNED = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.23.0")
 TEST_PACKAGES = ("pytest>=8", "playwright")
 TOOLS = ("comfy-cli==1.23.0", "ruff==0.17.5")
+# programs of others for tests/server/test_clients.py; comfy-script's [client] leaves out tqdm, without which it never
+# learns of a prompt's end, and networkx, with which it reads workflows
+CLIENTS = (
+    "comfy-script[client]==0.6.1",
+    "networkx>=3,<4",
+    "tqdm>=4,<5",
+    "comfy-catapult==3.0.0",
+    "comfy-lint==0.1.0",
+    "comfy-test==0.4.15",
+)
 # published code that tests/parity compares with, each with exactly what it imports and ComfyUI does not bring
 BUILDERS = ("setuptools==80.9.0", "wheel==0.45.1")  # some of the oracles come as sources only
 ORACLES = (
@@ -165,6 +175,14 @@ def tools() -> Path:
     return python.parent
 
 
+def clients() -> Path:
+    """The folder with python and the programs of the clients that tests run prompts with, in an environment of their
+    own: they know nothing of ComfyUI but its server."""
+    python = environment(DEV / "clients")
+    install(python, "clients", CLIENTS)
+    return python.parent
+
+
 def oracles(python: Path) -> Path:
     """The interpreter that runs the oracles of tests/parity. Its environment also sees the packages of ComfyUI's
     interpreter `python`, so that torch is not there twice, and is made anew for another one."""
@@ -248,6 +266,7 @@ def test(arguments: list[str]) -> NoReturn:
     folder, python = comfyui()
     install(python, "test-packages", TEST_PACKAGES)
     tools()
+    clients()
     oracle = oracles(python)
     if wants_browser(arguments):
         browser()

@@ -87,6 +87,22 @@ def test_install_by_pip(dev, tmp_path, capfd):
         assert "Installing pack" in said.out and "gone" in said.err
 
 
+# ---- the clients' environment ----------------------------------------------------------------------------------------
+
+
+def test_clients_live_by_themselves(dev, monkeypatch, capfd):
+    """Nothing of ComfyUI's environment is there, so that a client cannot reach around the server."""
+    monkeypatch.setattr(dev, "CLIENTS", ("pip",))  # which is there, so that nothing is fetched
+    programs = dev.clients()
+    assert programs == dev.python_in(dev.DEV / "clients").parent
+    assert capfd.readouterr().out.count(" ...") == 2
+    dev.clients()
+    assert "..." not in capfd.readouterr().out
+    code = "import importlib.util; print(importlib.util.find_spec('torch'))"
+    found = subprocess.run([programs / "python", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "None\n"
+
+
 # ---- the oracles' environment ----------------------------------------------------------------------------------------
 
 
