@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import os
-import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
+from packing import packed_zip, run, working_tree
 
 try:
     import tomllib
@@ -24,23 +22,7 @@ def project(root: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracked and the new files of the working tree, as a repository of their own."""
-    target = tmp_path_factory.mktemp("pack") / "ComfyUI-Qwen2VL-Flux"
-    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], root).stdout
-    for name in filter(None, listed.split("\0")):
-        if (root / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, target / name)
-    run(["git", "init", "-q"], target)
-    run(["git", "add", "-A"], target)
-    return target
-
-
-def run(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DO_NOT_TRACK": "1"}
-    done = subprocess.run([str(part) for part in command], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-    return done
+    return working_tree(root, tmp_path_factory.mktemp("pack") / "ComfyUI-Qwen2VL-Flux")
 
 
 def test_requirements_are_the_declared_dependencies(root: Path, project: dict) -> None:
@@ -65,8 +47,7 @@ def test_registry_validates_the_pack(copy: Path, tools: Path) -> None:
 
 
 def test_packed_zip_holds_what_users_run_and_no_tests(copy: Path, tools: Path) -> None:
-    run([tools / "comfy", "--skip-prompt", "node", "pack"], copy)
-    (archive,) = copy.glob("*.zip")
+    archive = packed_zip(copy, tools)
     with zipfile.ZipFile(archive) as packed:
         names = packed.namelist()
     top = {name.split("/")[0] for name in names}
