@@ -28,7 +28,7 @@ from sentences import one_sentence
 from qwen2vl_flux_pack.automation import graphs
 from qwen2vl_flux_pack.automation.client import ComfyError, PromptRejected, RunInterrupted
 from qwen2vl_flux_pack.automation.generate import Request, generate, prompt_for
-from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER
+from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER, generate_options
 from qwen2vl_flux_pack.automation.installation import python_in
 from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
 
@@ -40,7 +40,7 @@ OWN = {
     "sam2_model": f"{CHECKPOINT}/segment-anything-2/sam2_hiera_tiny.pt",
 }
 SMALL = {"checkpoint": CHECKPOINT, "size": 128, "steps": 2}
-VARIATION = ["--mode", "variation", "--input_image", "photo.png", "--size", "64", "--steps", "2"]
+VARIATION = ["--mode", "variation", "--input_image", "photo.png", "--checkpoint", "demo", "--size", "64", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -390,6 +390,29 @@ def test_the_bundled_checkpoint_only_where_there_is_no_other(root, bare, client,
         prompt = json.loads((folder / "prompt.json").read_text())
         assert (prompt["model"]["inputs"]["checkpoint"], prompt["size"]["inputs"]["size"]) == expected
     assert listed[0] != "demo"
+
+
+@pytest.mark.parametrize(
+    "flag, node, name",
+    [
+        ("steps", "Qwen2VLFluxSigmas", "steps"),
+        ("denoise_strength", "Qwen2VLFluxSigmas", "strength"),
+        ("guidance_scale", "FluxGuidance", "guidance"),
+        ("line_strength", "ControlNetApplyAdvanced", "strength"),
+        ("size", "Qwen2VLFluxSize", "size"),
+        ("size", "Qwen2VLFluxPrepareImage", "size"),
+        ("seed", "RandomNoise", "noise_seed"),
+    ],
+)
+def test_flags_reach_as_far_as_the_nodes(client, folder, monkeypatch, flag, node, name):
+    monkeypatch.chdir(folder)
+    inputs = client.object_info()[node]["input"]
+    limits = {**inputs["required"], **inputs.get("optional", {})}[name][1]
+    for end, beyond in ((limits["min"], -1), (limits["max"], 1)):
+        told = ["--mode", "img2img", "--input_image", "photo.png", f"--{flag}"]
+        assert getattr(generate_options([*told, str(end)]).request, flag) == end
+        with pytest.raises(SystemExit):
+            generate_options([*told, str(end + beyond)])
 
 
 # ---- what fails ----------------------------------------------------------------------------------------------------
