@@ -153,7 +153,7 @@ def test_workflow_runs_on_small_files(
     pixels = [Image.open(io.BytesIO(client.fetch(image))).convert("RGB") for image in shown]
     assert all(picture.size == (128, 128) and picture.getcolors(1) is None for picture in pixels)
     assert [graph[key]["class_type"] for key in outputs].count("PreviewImage") == MAPS[name]
-    (saved,) = (picture for picture, image in zip(pixels, shown) if image["type"] == "output")
+    (saved,) = (picture for picture, image in zip(pixels, shown, strict=True) if image["type"] == "output")
     kept, changed = (change(saved, painted.convert("RGB"), half) for half in ((0, 0, 48, 128), (64, 0, 128, 128)))
     assert changed > 10
     assert (kept < 8) == (name in ("inpaint", "controlnet_inpaint"))
