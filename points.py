@@ -10,7 +10,8 @@ from .json_lists import check_count, kind, read_list
 
 POINTS_EXAMPLE = '[{"x": 0.3, "y": 0.5, "label": 1}]'
 BOX_EXAMPLE = "[0.1, 0.2, 0.6, 0.9]"
-MOST = 1000
+MOST_POINTS = 1000
+MOST_BOXES = 64
 CORNERS = ("x0", "y0", "x1", "y1")
 
 
@@ -51,7 +52,7 @@ def parse_points(text: str) -> tuple[Point, ...]:
     The label defaults to 1. Raises InputError with one sentence for anything else.
     """
     entries = read_list(text, "points", POINTS_EXAMPLE)
-    check_count(entries, "points", MOST)
+    check_count(entries, "points", MOST_POINTS)
     return tuple(_point(number, entry) for number, entry in enumerate(entries, start=1))
 
 
@@ -61,7 +62,7 @@ def parse_boxes(text: str) -> tuple[Box, ...]:
     entries = read_list(text, "boxes", BOX_EXAMPLE)
     if entries and not any(isinstance(entry, list) for entry in entries):
         entries = [entries]
-    check_count(entries, "boxes", MOST)
+    check_count(entries, "boxes", MOST_BOXES)
     return tuple(_box(number, entry) for number, entry in enumerate(entries, start=1))
 
 
@@ -85,7 +86,7 @@ def prompts_of(points: Sequence[Point], boxes: Sequence[Box]) -> tuple[Prompt, .
     check_prompts(points, boxes)
     if not boxes:
         return (Prompt(tuple(points)),)
-    strays = [point for point in points if not any(box.holds(point) for box in boxes)]
+    strays = {point for point in points if not any(box.holds(point) for box in boxes)}
     return tuple(Prompt(tuple(point for point in points if box.holds(point) or point in strays), box) for box in boxes)
 
 

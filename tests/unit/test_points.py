@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import time
 
 import pytest
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.points import MOST, Box, Point, Prompt, check_prompts, parse_boxes, parse_points, prompts_of
+from qwen2vl_flux_pack.points import (
+    MOST_BOXES,
+    MOST_POINTS,
+    Box,
+    Point,
+    Prompt,
+    check_prompts,
+    parse_boxes,
+    parse_points,
+    prompts_of,
+)
 
 GOOD_POINTS = {
     "": (),
@@ -42,8 +53,8 @@ def test_good_boxes(text):
 
 
 def test_as_many_as_allowed():
-    assert len(parse_points(json.dumps([{"x": 0.5, "y": 0.5}] * MOST))) == MOST
-    assert len(parse_boxes(json.dumps([[0, 0, 1, 1]] * MOST))) == MOST
+    assert len(parse_points(json.dumps([{"x": 0.5, "y": 0.5}] * MOST_POINTS))) == MOST_POINTS
+    assert len(parse_boxes(json.dumps([[0, 0, 1, 1]] * MOST_BOXES))) == MOST_BOXES
 
 
 def point(**entries: object) -> str:
@@ -103,7 +114,7 @@ BAD_BOXES = {
     "left behind right": ("[0.6, 0.2, 0.1, 0.9]", "Box 1 has no area", "left must be below right"),
     "upside down": ("[0.1, 0.9, 0.6, 0.2]", "Box 1 has no area", "top below bottom"),
     "a line": ("[[0, 0, 1, 1], [0.5, 0, 0.5, 1]]", "Box 2 has no area, [0.5, 0.0, 0.5, 1.0]", "left must be below"),
-    "too many": (json.dumps([[0, 0, 1, 1]] * 1001), "1001 boxes, and 1000 is the most", "leave some out"),
+    "too many": (json.dumps([[0, 0, 1, 1]] * 65), "65 boxes, and 64 is the most", "leave some out"),
 }
 BAD = [(parse_points, *case) for case in BAD_POINTS.values()] + [(parse_boxes, *case) for case in BAD_BOXES.values()]
 NAMES = [f"points-{name}" for name in BAD_POINTS] + [f"box-{name}" for name in BAD_BOXES]
@@ -158,6 +169,15 @@ def test_which_points_go_with_which_box():
     assert prompts_of(points, (LEFT,)) == (Prompt(points, LEFT),)
     assert prompts_of((), (LEFT, RIGHT)) == (Prompt((), LEFT), Prompt((), RIGHT))
     assert prompts_of(points, (LEFT, RIGHT)) == (Prompt((ON_LEFT, BESIDE), LEFT), Prompt((ON_RIGHT, BESIDE), RIGHT))
+
+
+def test_the_most_points_and_boxes_are_no_work():
+    boxes = [Box(0.0, 0.0, 0.1, 0.1 + number / 100) for number in range(MOST_BOXES)]
+    strays = [Point(0.5, number / MOST_POINTS) for number in range(MOST_POINTS)]
+    began = time.process_time()
+    prompts = prompts_of(strays, boxes)
+    assert time.process_time() - began < 1
+    assert len(prompts) == MOST_BOXES and all(prompt.points == tuple(strays) for prompt in prompts)
 
 
 def test_a_point_on_the_edge_lies_in_the_box():
