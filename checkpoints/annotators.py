@@ -16,17 +16,19 @@ EXTENSIONS = (".safetensors", ".pth", ".pt")
 
 @dataclass(frozen=True)
 class Kind:
-    """folder: under models/; published: subfolder of a Qwen2VL-Flux checkpoint; example: a file name people know."""
+    """folder: under models/; published: subfolder of a Qwen2VL-Flux checkpoint; example: a file name people know;
+    has_folders: whether weights also come in the layout of Hugging Face."""
 
     folder: str
     published: str
     example: str
+    has_folders: bool
 
 
 KINDS = {
-    "depth": Kind("depthanything", "depth-anything-v2", "depth_anything_v2_vitl.pth"),
-    "line": Kind("anyline", "anyline", "MTEED.pth"),
-    "sam2": Kind("sam2", "segment-anything-2", "sam2_hiera_large.pt"),
+    "depth": Kind("depthanything", "depth-anything-v2", "depth_anything_v2_vitl.pth", has_folders=True),
+    "line": Kind("anyline", "anyline", "MTEED.pth", has_folders=False),
+    "sam2": Kind("sam2", "segment-anything-2", "sam2_hiera_large.pt", has_folders=True),
 }
 
 
@@ -40,7 +42,8 @@ def register() -> None:
 
 
 def list_files(kind: str) -> list[str]:
-    """Names of the weight files, and of folders with a config.json, that an annotator can be loaded from; sorted."""
+    """Names of the weight files, and for some kinds of folders with a config.json, that an annotator can be loaded
+    from; sorted."""
     return sorted(_found(KINDS[kind]), key=str.lower)
 
 
@@ -58,18 +61,20 @@ def annotator_file(kind: str, name: str) -> Path:
 def _found(kind: Kind) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in folder_paths.get_folder_paths(kind.folder):
-        found = {**_weights(Path(root), ""), **found}
+        found = {**_weights(kind, Path(root), ""), **found}
     for checkpoint in list_checkpoints():
-        found.update(_weights(checkpoint_folder(checkpoint) / kind.published, f"{checkpoint}/{kind.published}/"))
+        root = checkpoint_folder(checkpoint) / kind.published
+        found.update(_weights(kind, root, f"{checkpoint}/{kind.published}/"))
     return found
 
 
-def _weights(root: Path, prefix: str) -> dict[str, Path]:
-    """Weight files anywhere below a folder, and its folders in the layout of Hugging Face under their own names."""
+def _weights(kind: Kind, root: Path, prefix: str) -> dict[str, Path]:
+    """Weight files anywhere below a folder, and its folders in the layout of Hugging Face under their own names, where
+    the kind has such."""
     found: dict[str, Path] = {}
     for place, folders, files in os.walk(root, followlinks=True):
         folder = Path(place)
-        if folder != root and "config.json" in files:
+        if kind.has_folders and folder != root and "config.json" in files:
             found[prefix + folder.relative_to(root).as_posix()] = folder
             folders.clear()
             continue

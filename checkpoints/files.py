@@ -193,7 +193,13 @@ def read_pt(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path} is not a file of plain tensors, or it is cut short; {AGAIN}.") from None
     if isinstance(state, dict):
         state = next((state[name] for name in NESTS if isinstance(state.get(name), dict)), state)
-    if not isinstance(state, dict) or not all(_is_weight(value) for value in state.values()):
+    others = [name for name, value in state.items() if not _is_weight(value)] if isinstance(state, dict) else None
+    if others and len(others) < len(state):
+        raise CheckpointError(
+            f"{path} holds {str(others[0])[:80]!r} beside tensors of floating-point numbers; use the published file of "
+            "plain weights."
+        )
+    if others is None or others:
         raise CheckpointError(f"{path} holds something else than named tensors of floating-point numbers; {AGAIN}.")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import pickle
 
+import folder_paths
 import pytest
 import torch
 from annotator_weights import depth_shapes, mteed_shapes, random_tensors, write_depth, write_mteed
 from safetensors.torch import save_file
 from sentences import one_sentence
 
+from qwen2vl_flux_pack.checkpoints.annotators import KINDS, annotator_file, list_files
 from qwen2vl_flux_pack.checkpoints.depth_anything import VARIANTS
+from qwen2vl_flux_pack.checkpoints.folders import FOLDER_NAME
 from qwen2vl_flux_pack.errors import CheckpointError, InputError
 from qwen2vl_flux_pack.models.annotator_sizes import reading_size
 from qwen2vl_flux_pack.models.anyline import load_anyline
@@ -80,6 +83,20 @@ def test_lines_from_safetensors_are_the_same(tmp_path):
     assert all(torch.equal(value, other[name]) for name, value in original.items())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_are_listed_where_they_load(tmp_path, monkeypatch, kind):
+    """A folder in the layout of Hugging Face is one entry for depth and SAM 2; AnyLine is always a file."""
+    for folder, places in ((KINDS[kind].folder, [str(tmp_path)]), (FOLDER_NAME, [])):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, (places, set()))
+    monkeypatch.delenv("CHECKPOINT_DIR", raising=False)
+    written(tmp_path / "hf" / "config.json", "{}")
+    written(tmp_path / "hf" / "model.safetensors", b"")
+    written(tmp_path / "sub" / "plain.pth", b"")
+    listed = [name for name in list_files(kind) if name.startswith(("hf", "sub"))]
+    assert listed == (["hf/model.safetensors", "sub/plain.pth"] if kind == "line" else ["hf", "sub/plain.pth"])
+    assert all(annotator_file(kind, name) == tmp_path / name for name in listed)
+
+
 # ---- what cannot -----------------------------------------------------------------------------------------------------
 
 
@@ -103,13 +120,15 @@ COMMON = {
     "cut short": (lambda f: written(f / "a.pth", saved(f / "b.pth", {"a": torch.ones(9)}).read_bytes()[:300]), "short"),
     "pickled code": (lambda f: written(f / "a.pth", pickle.dumps({"a": RunsCode()})), "not a file of plain tensors"),
     "a list": (lambda f: saved(f / "a.pth", [torch.ones(1)]), "something else than named tensors"),
+    "a training checkpoint": (lambda f: saved(f / "a.pth", {**hollow(mteed_shapes()), "epoch": 3, "optimizer": {}}),
+        "holds 'epoch' beside tensors of floating-point numbers; use the published file of plain weights."),
     "nothing in it": (lambda f: saved(f / "a.pth", {}), "holds no tensors"),
     "a diffusion model": (
         lambda f: saved(f / "a.pth", {"double_blocks.0.img_attn.qkv.weight": torch.ones(1)}),
         "a diffusion model",
     ),
     "something else": (lambda f: saved(f / "a.pth", {"linear.weight": torch.ones(1)}), "another model (with 'linear.w"),
-}
+}  # fmt: skip
 
 SMALL = depth_shapes("vits")
 

@@ -467,8 +467,8 @@ CASES = {
     "connector of integers": (
         "encoder",
         pickled(CONNECTOR, {"weight": torch.ones(384, 128, dtype=torch.int8), "bias": torch.ones(384)}),
-        "something else than named tensors of floating-point numbers",
-        "download it again",
+        "holds 'weight' beside tensors of floating-point numbers",
+        "use the published file of plain weights",
     ),
     "connector of nothing": ("encoder", pickled(CONNECTOR, {}), "holds 0 tensors", "download it again"),
     "connector of other names": (

@@ -165,8 +165,13 @@ BAD_FILES = {
     "list.pt": (lambda path: saved(path, [torch.zeros(2)]), "something else than named tensors", "download it again"),
     "integers.pt": (
         lambda path: _changed(path, **{DECODER: torch.zeros(1, 256, dtype=torch.int8)}),
-        "something else than named tensors of floating-point numbers",
-        "download it again",
+        f"holds {DECODER!r} beside tensors of floating-point numbers",
+        "use the published file of plain weights",
+    ),
+    "training.pt": (
+        lambda path: _changed(path, epoch=3),
+        "holds 'epoch' beside tensors of floating-point numbers",
+        "use the published file of plain weights",
     ),
     "integers.safetensors": (_with_integers, "as int64, not as floating-point numbers", "download it again"),
     "nothing.pt": (lambda path: saved(path, {}), "holds no tensors, not SAM 2", "choose a file such as"),
