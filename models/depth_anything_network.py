@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, relu
 
 from ..checkpoints.depth_anything import Variant
-from .qwen2vl_network import attention_for
+from .attention import attention_for
 
 PATCH = 14
 GRID = 37

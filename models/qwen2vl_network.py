@@ -7,17 +7,10 @@ Image tokens are causal and never see the text after them, so only the 15 prefix
 from __future__ import annotations
 
 import torch
-from comfy.ldm.modules.attention import attention_pytorch, optimized_attention_for_device
 from torch import Tensor, nn
 
 from ..checkpoints.qwen2vl import Qwen2VLConfig, VisionConfig
-
-
-def attention_for(device: torch.device, mask: bool):
-    """ComfyUI's attention for a device; on the CPU its choice would be the unfused product, twice as slow."""
-    if device.type == "cpu":
-        return attention_pytorch
-    return optimized_attention_for_device(device, mask=mask, small_input=True)
+from .attention import attention_for
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
