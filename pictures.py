@@ -42,27 +42,28 @@ def prepare_mask(mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, sid
     takes the value of its top left pixel: FLUX's latents know no softer edge. Raises InputError when nothing is left
     to repaint.
     """
-    if mask.ndim != 3 or 0 in mask.shape or not torch.isfinite(mask).all():
-        raise InputError(
-            f"The mask has the shape {list(mask.shape)} or values that are not numbers; connect a MASK of 0 to 1."
-        )
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise InputError(f"The mask has the shape {list(mask.shape)}, not batch, height, width; connect a MASK.")
+    if not torch.isfinite(mask).all():
+        raise InputError("The mask holds values that are not numbers (NaN or infinity); check the node it comes from.")
     if len(mask) not in (1, len(image)):
         raise InputError(
             f"There are {len(mask)} masks for {len(image)} pictures; connect one mask, or one for each picture."
         )
     blocks = []
-    for values in mask:
+    for number, values in enumerate(mask, start=1):
         stretched = Image.fromarray(_bytes(values))
         if mask.shape[1:] != image.shape[1:3]:
             stretched = stretched.resize((image.shape[2], image.shape[1]), Image.Resampling.LANCZOS)
         fitted = np.asarray(_fitted(stretched, aspect_ratio, side))
         blocks.append(fitted[::LATENT_STEP, ::LATENT_STEP] >= 128)
+        if not blocks[-1].any():
+            named = "The mask" if len(mask) == 1 else f"Mask {number} of {len(mask)}"
+            raise InputError(
+                f"{named} is empty, so nothing would be repainted; paint the part to change (white), or connect "
+                "another mask."
+            )
     kept = np.stack(blocks).repeat(LATENT_STEP, axis=1).repeat(LATENT_STEP, axis=2)
-    if not kept.any():
-        raise InputError(
-            "The mask is empty, so nothing would be repainted; paint the part to change (white), or connect another "
-            "mask."
-        )
     return torch.from_numpy(kept).float()
 
 

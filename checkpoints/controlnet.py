@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import comfy.controlnet
@@ -12,17 +13,18 @@ from comfy.ldm.flux.controlnet import ControlNetFlux
 
 from ..errors import CheckpointError
 from .entries import MANY, Entries
-from .files import WeightFiles, check_layout
+from .files import WeightFiles, check_layout, read_json
 from .flux import PATCH, SKELETON, diffusers_shapes, flux_params
 from .folders import checkpoint_folder, list_checkpoints
 
 PUBLISHED = "controlnet"
 """Subfolder of a checkpoint."""
 STEM = "diffusion_pytorch_model"
+CLASS = "FluxControlNetModel"
 
 
 def list_controlnets() -> list[str]:
-    """Names of the folders with a ControlNet: `<checkpoint>/controlnet` first, then those of models/controlnet."""
+    """Names of the folders with a FLUX ControlNet: `<checkpoint>/controlnet`, then those below models/controlnet."""
     return list(_found())
 
 
@@ -53,10 +55,8 @@ def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     """Every tensor that a ControlNet of this config.json has, by its diffusers name, with its shape."""
     raw = Entries(config_path)
     kind = raw.values.get("_class_name")
-    if kind != "FluxControlNetModel":
-        raise CheckpointError(
-            f"{raw.path} describes a {kind!r}, not a FluxControlNetModel; put a ControlNet for FLUX.1 there."
-        )
+    if kind != CLASS:
+        raise CheckpointError(f"{raw.path} describes a {kind!r}, not a {CLASS}; put a ControlNet for FLUX.1 there.")
     params = flux_params(raw)
     modes = 0 if raw.values.get("num_mode") is None else raw.count("num_mode", MANY)
     extra = raw.count("extra_condition_channels") if raw.values.get("extra_condition_channels") else 0
@@ -77,6 +77,15 @@ def _found() -> dict[str, Path]:
         f"{checkpoint}/{PUBLISHED}": checkpoint_folder(checkpoint) / PUBLISHED for checkpoint in list_checkpoints()
     }
     for root in folder_paths.get_folder_paths("controlnet"):
-        for config in sorted(Path(root).glob("*/config.json")):
-            places.setdefault(config.parent.name, config.parent)
-    return {name: folder for name, folder in places.items() if (folder / "config.json").is_file()}
+        for place, _, files in sorted(os.walk(root, followlinks=True)):
+            if "config.json" in files:
+                places.setdefault(Path(place).relative_to(root).as_posix(), Path(place))
+    return {name: folder for name, folder in places.items() if _may_be_for_flux(folder / "config.json")}
+
+
+def _may_be_for_flux(config: Path) -> bool:
+    """False for the ControlNets of other models; what cannot be read is listed, so that loading it says why."""
+    try:
+        return read_json(config).get("_class_name") in (None, CLASS)
+    except CheckpointError:
+        return config.is_file()

@@ -70,5 +70,5 @@ class Qwen2VLFluxPrepareImage(io.ComfyNode):
             mask = torch.ones(1, height, width)
         else:
             mask = pictures.prepare_mask(mask, image, aspect_ratio, size)
-        device = mm.intermediate_device()
-        return io.NodeOutput(picture.to(device), mask.to(device), width, height)
+        place = {"device": mm.intermediate_device(), "dtype": mm.intermediate_dtype()}
+        return io.NodeOutput(picture.to(**place), mask.to(**place), width, height)

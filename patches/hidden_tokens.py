@@ -108,10 +108,10 @@ def _with_hidden_tokens(
     return out
 
 
-def silenced(hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-    """The hidden tokens [B, L, H], zero where ConditioningZeroOut has zeroed the context [B, T, C]."""
+def silenced(tokens: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Tokens [B, L, H], zero where ConditioningZeroOut has zeroed the context [B, T, C], which is all it knows of."""
     zeroed = ~context.flatten(1).any(dim=1)
-    return hidden.masked_fill(zeroed[:, None, None], 0)
+    return tokens.masked_fill(zeroed[:, None, None], 0)
 
 
 def with_room(context: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:

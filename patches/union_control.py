@@ -7,13 +7,9 @@ overwrites them behind its own `txt_in`.
 
 from __future__ import annotations
 
-import copy
-
-import comfy.model_management as mm
-import torch
+import comfy.model_base
 from comfy.controlnet import ControlBase, ControlNet
 from comfy.ldm.flux.controlnet import ControlNetFlux
-from comfy.model_patcher import CoreModelPatcher
 
 from ..errors import InputError
 from .hidden_tokens import KEY, check_widths, placed_in, silenced, with_room
@@ -56,28 +52,25 @@ class UnionControlNet(ControlNet):
     def copy(self) -> UnionControlNet:
         return UnionControlNet.of(self)
 
-    def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> UnionControlNet:
-        twin = self.copy()
-        twin.control_model = copy.deepcopy(self.control_model)
-        twin.control_model_wrapped = CoreModelPatcher(
-            twin.control_model, load_device=load_device, offload_device=mm.unet_offload_device()
-        )
-        if autoregister:
-            self.multigpu_clones[load_device] = twin
-        return twin
-
     def pre_run(self, model, percent_to_timestep_function):
         super().pre_run(model, percent_to_timestep_function)
-        width, wanted = self.control_model.hidden_size, getattr(model.diffusion_model, "hidden_size", None)
-        if width != wanted:
+        if not isinstance(model, comfy.model_base.Flux):
             raise InputError(
-                f"The ControlNet works with {width} values a token and the MODEL with {wanted}; load a ControlNet made "
+                f"The ControlNet is for FLUX.1 and the MODEL is a {type(model).__name__}; connect a FLUX.1 MODEL."
+            )
+        own = self.control_model.hidden_size
+        width = getattr(model.diffusion_model, "hidden_size", own)  # unknown where a pack brings a FLUX of its own
+        if width != own:
+            raise InputError(
+                f"The ControlNet works with {own} values a token and the MODEL with {width}; load a ControlNet made "
                 "for this FLUX."
             )
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
         context, hidden = cond.get("crossattn_controlnet", cond["c_crossattn"]), cond.get(KEY)
         check_widths("this ControlNet", self.control_model, context, cond.get("y"), hidden)
+        context = silenced(context, cond["c_crossattn"])
+        cond = {**cond, "crossattn_controlnet": context}
         if hidden is None:
             return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
         hidden, earlier = silenced(hidden, cond["c_crossattn"]), self.previous_controlnet

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -15,10 +17,13 @@ from PIL import Image
 
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
+from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 from qwen2vl_flux_pack.nodes.controlnet import FluxUnionControlMode
 from qwen2vl_flux_pack.nodes.prepare import Qwen2VLFluxPrepareImage
 from qwen2vl_flux_pack.nodes.sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas
-from qwen2vl_flux_pack.patches import hidden_tokens
+from qwen2vl_flux_pack.patches.conditioning import conditioning_of
+from qwen2vl_flux_pack.patches.hidden_tokens import attach, patch_model
+from qwen2vl_flux_pack.tokens import ImageTokens
 
 LIMIT = 5e-6
 STEPS, STRENGTH = 8, 0.8
@@ -28,7 +33,7 @@ VAE = StandInVAE()
 
 @pytest.fixture(scope="module")
 def model(tiny):
-    return hidden_tokens.patch_model(load_transformer(tiny))
+    return patch_model(load_transformer(tiny))
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +55,25 @@ def mask() -> torch.Tensor:
     return torch.from_numpy(np.asarray(Image.open(DATA / "mask_192x128.png"), dtype=np.float32))[None] / 255
 
 
-def conditioning(prompt: bool = False, tokens: str = "b", control_tokens: bool = True) -> list:
-    """What Qwen2VL Connector makes of picture a or b; the ControlNet's own tokens are those of picture a."""
-    a, b = golden("connector")["connector_a_256"], golden("loop_inputs")["prompt_embeds_b"]
-    options = {"pooled_output": golden("loop_inputs")["pooled"]}
-    if control_tokens:
-        options["cross_attn_controlnet"] = a
-    plain = [[b if tokens == "b" else a, options]]
-    return hidden_tokens.attach(plain, golden("encoder")["t5_projected"]) if prompt else plain
+Conditioning = Callable[..., list]
+
+
+@pytest.fixture(scope="module")
+def conditioning(tiny) -> Conditioning:
+    """What Qwen2VL Connector makes of the goldens' tokens of picture a, for FLUX and for the ControlNet.
+
+    With tokens "b" FLUX gets the goldens' context b in its place, which is of no picture; the pooled vector is theirs.
+    """
+    qwen2vl = load_qwen2vl(tiny)
+    a = ImageTokens(golden("encoder")["hidden_a_256"], (16, 16), (512, 512), qwen2vl.name)
+
+    def make(prompt: bool = False, tokens: str = "b", control_tokens: bool = True) -> list:
+        ((context, options),) = conditioning_of(qwen2vl, a, control_tokens=a if control_tokens else None)
+        context = golden("loop_inputs")["prompt_embeds_b"] if tokens == "b" else context
+        plain = [[context, {**options, "pooled_output": golden("loop_inputs")["pooled"]}]]
+        return attach(plain, qwen2vl.project_text(golden("encoder")["t5_raw"])) if prompt else plain
+
+    return make
 
 
 def controlled(given: list, control_net, hints, node=FluxUnionControlMode) -> list:
@@ -100,12 +116,12 @@ def test_the_picture_is_taken_as_it_is():
     assert torch.equal(image, picture("img_a_192x128.png")) and (width, height) == (192, 128)
 
 
-def test_image_to_image(model):
+def test_image_to_image(model, conditioning):
     given = conditioning(prompt=True, tokens="a", control_tokens=False)
     assert error(sample(model, given, latent=image_latent()), "img2img") <= LIMIT
 
 
-def test_inpaint(model):
+def test_inpaint(model, conditioning):
     given = conditioning(prompt=False, tokens="a", control_tokens=False)
     assert error(sample(model, given, latent=image_latent(masked=True)), "inpaint") <= LIMIT
     assert error(sample(model, given, latent=image_latent(masked=True, soft=True)), "inpaint") > 0.1
@@ -120,13 +136,13 @@ def test_inpaint(model):
         ("controlnet_inpaint_depth_only", False, (DEPTH,), True),
     ],
 )
-def test_controlnet(model, control_net, name, prompt, hints, masked):
+def test_controlnet(model, control_net, name, prompt, hints, masked, conditioning):
     given = controlled(conditioning(prompt), control_net, hints)
     latent = image_latent(masked=True) if masked else None
     assert error(sample(model, given, latent=latent), name) <= LIMIT
 
 
-def test_the_published_inpainting_drops_the_second_hint(model, control_net):
+def test_the_published_inpainting_drops_the_second_hint(model, control_net, conditioning):
     """Its golden with both hints equals the one with depth alone; ours hears both."""
     both, depth = golden("loop_controlnet_inpaint")["latents"], golden("loop_controlnet_inpaint_depth_only")["latents"]
     assert torch.equal(both, depth)
@@ -134,7 +150,7 @@ def test_the_published_inpainting_drops_the_second_hint(model, control_net):
     assert error(latents, "controlnet_inpaint") > 1e-3
 
 
-def test_a_controlnet_that_starts_from_the_picture_is_another(model, control_net):
+def test_a_controlnet_that_starts_from_the_picture_is_another(model, control_net, conditioning):
     """The picture enters by default; the published start from pure noise takes Qwen2VL-Flux Pure Noise."""
     given = controlled(conditioning(), control_net, (DEPTH, LINE))
     assert error(sample(model, given, latent=image_latent()), "controlnet") > 0.05
@@ -159,7 +175,7 @@ class Native:
         return (one,)
 
 
-def test_wrong_controlnet_settings_are_seen(model, control_net):
+def test_wrong_controlnet_settings_are_seen(model, control_net, conditioning):
     def failed(given: list) -> float:
         return error(sample(model, given), "controlnet")
 
@@ -173,7 +189,7 @@ def test_wrong_controlnet_settings_are_seen(model, control_net):
     assert failed(conditioning()) > 1e-3
 
 
-def test_a_prompt_dropped_on_the_way_is_seen(model, control_net):
+def test_a_prompt_dropped_on_the_way_is_seen(model, control_net, conditioning):
     """In both networks, and in the ControlNet alone: the native one set to the right number knows nothing of it."""
     everywhere = sample(model, controlled(conditioning(prompt=False), control_net, (DEPTH, LINE)))
     assert error(everywhere, "controlnet_t5") > 3e-3
@@ -182,7 +198,7 @@ def test_a_prompt_dropped_on_the_way_is_seen(model, control_net):
     assert error(alone, "controlnet_t5") > 3e-3
 
 
-def test_wrong_settings_of_a_redrawn_picture_are_seen(model):
+def test_wrong_settings_of_a_redrawn_picture_are_seen(model, conditioning):
     given = conditioning(prompt=True, tokens="a", control_tokens=False)
     latent = image_latent()
     assert error(sample(model, given, latent=latent, guidance=3.0), "img2img") > 1e-2

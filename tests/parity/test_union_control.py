@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import comfy.cldm.cldm
 import comfy.controlnet
+import comfy.model_base
 import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from control_weights import write_union
 from goldens import StandInVAE, golden, picture, relative_error
-from nodes import ControlNetApplyAdvanced
+from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
@@ -171,6 +172,27 @@ def test_a_zeroed_conditioning_silences_the_prompt_here_too(flux, control_net):
 
     prompt = golden("encoder")["t5_projected"]
     assert torch.equal(zeroed(prompt), zeroed(prompt.flip(1)))
+
+
+def test_a_zeroed_conditioning_silences_the_control_tokens(flux, control_net):
+    """ConditioningZeroOut knows the context alone, and the ControlNet's own tokens must not speak in its place."""
+    union, tokens = with_mode(control_net, "depth"), golden("loop_inputs")["prompt_embeds_b"]
+
+    def zeroed(control_tokens: torch.Tensor) -> torch.Tensor:
+        given = [[context, {**options, "cross_attn_controlnet": control_tokens}] for context, options in plain()]
+        return sample(flux, controlled(ConditioningZeroOut().zero_out(given)[0], union))
+
+    assert torch.equal(zeroed(tokens), zeroed(tokens.flip(1) * 2))
+    given = [[context, {**options, "cross_attn_controlnet": tokens}] for context, options in plain()]
+    assert relative_error(sample(flux, controlled(given, union)), sample(flux, controlled(plain(), union))) > 1e-3
+
+
+def test_a_model_that_is_no_flux_is_refused(control_net):
+    sd3 = comfy.model_base.SD3.__new__(comfy.model_base.SD3)  # asked for its kind only
+    torch.nn.Module.__init__(sd3)
+    sd3.model_sampling = None
+    with pytest.raises(InputError, match="for FLUX.1 and the MODEL is a SD3; connect a FLUX.1 MODEL"):
+        with_mode(control_net, "depth").pre_run(sd3, lambda percent: percent)
 
 
 def test_a_clone_for_another_device(flux, control_net):

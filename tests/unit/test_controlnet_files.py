@@ -7,13 +7,20 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import folder_paths
 import pytest
 import torch
 from control_weights import write_union
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.controlnet import STEM, controlnet_shapes, load_controlnet
+from qwen2vl_flux_pack.checkpoints.controlnet import (
+    STEM,
+    controlnet_folder,
+    controlnet_shapes,
+    list_controlnets,
+    load_controlnet,
+)
 from qwen2vl_flux_pack.errors import CheckpointError
 
 MODES = "controlnet_mode_embedder.weight"
@@ -136,3 +143,19 @@ def test_the_published_union_has_its_parameters(tmp_path):
     shapes = controlnet_shapes(folder / "config.json")
     assert sum(math.prod(shape) for shape in shapes.values()) == 3_301_956_608  # 6.6 GB in bfloat16
     assert shapes[MODES] == (10, 3072) and shapes["controlnet_x_embedder.weight"] == (3072, 64)
+
+
+def test_the_list_names_flux_controlnets_at_any_depth(tmp_path, monkeypatch):
+    """Those of other models are left out, and what cannot be read is listed, so that loading it says why."""
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "qwen2vl_flux", ([str(tmp_path / "checkpoints")], set()))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "controlnet", ([str(tmp_path / "nets")], set()))
+    write_union(tmp_path / "checkpoints" / "mine" / "controlnet")
+    (tmp_path / "checkpoints" / "mine" / "flux").mkdir()
+    write_union(tmp_path / "nets" / "InstantX" / "union")
+    for name, text in (("sdxl", '{"_class_name": "ControlNetModel"}'), ("broken", "{")):
+        (tmp_path / "nets" / name).mkdir()
+        (tmp_path / "nets" / name / "config.json").write_text(text)
+    assert list_controlnets() == ["mine/controlnet", "InstantX/union", "broken"]
+    assert controlnet_folder("InstantX/union") == tmp_path / "nets" / "InstantX" / "union"
+    with pytest.raises(CheckpointError, match="There is no ControlNet folder 'sdxl'; put one with config.json into"):
+        controlnet_folder("sdxl")

@@ -156,6 +156,10 @@ BAD = {
     "NaN mask": (lambda: masked(torch.full((1, 64, 64), math.nan)), "not numbers"),
     "mask of no area": (lambda: masked(torch.zeros(1, 0, 64)), "shape [1, 0, 64]"),
     "mask of channels": (lambda: masked(torch.zeros(1, 3, 64, 64)), "shape [1, 3, 64, 64]"),
+    "one of two masks black": (
+        lambda: masked(torch.stack([torch.ones(64, 64), torch.zeros(64, 64)]), 2),
+        "Mask 2 of 2 is empty",
+    ),
     "two masks for one picture": (lambda: masked(torch.ones(2, 64, 64)), "2 masks for 1 pictures"),
     "two masks for three": (lambda: masked(torch.ones(2, 64, 64), 3), "2 masks for 3 pictures"),
 }
