@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # Windows portable's interpreter leaves it out
+
 from automation.installation import Problem, existing_comfyui, link_pack, python_in, run
 
 ROOT = Path(__file__).resolve().parent
@@ -242,9 +244,15 @@ def hand_over(command: Sequence[str | Path], **variables: str | Path) -> NoRetur
     sys.exit(subprocess.run(parts).returncode)
 
 
+def as_main(python: Path, module: str) -> list[str | Path]:
+    """`python -m module` for a module of ours, which Windows portable's interpreter would not find."""
+    code = "import runpy, sys; sys.path.insert(0, {!r}); runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
+    return [python, "-c", code.format(str(ROOT), module)]
+
+
 def hand_over_to_comfyui(module: str, arguments: Sequence[str]) -> NoReturn:
     folder, python = comfyui()
-    hand_over([python, "-m", module, *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
+    hand_over([*as_main(python, module), *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
 
 
 def demo(arguments: list[str]) -> NoReturn:
@@ -276,9 +284,8 @@ def test(arguments: list[str]) -> NoReturn:
 def bench(arguments: list[str]) -> NoReturn:
     folder, python = comfyui()
     oracle = oracles(python)
-    hand_over(
-        [python, "-m", "benchmarks", *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle
-    )
+    command = [*as_main(python, "benchmarks"), *arguments]
+    hand_over(command, COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle)
 
 
 def lint(arguments: list[str]) -> NoReturn:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, NoReturn
 if sys.version_info < (3, 10):  # noqa: UP036
     sys.exit(f"generate.py needs Python 3.10 or newer; this is {sys.version.split()[0]}.")
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # Windows portable's interpreter leaves it out
+
 from automation.generate_options import DEFAULT_SERVER, Options, generate_options, sentence
 from automation.installation import Problem, existing_comfyui, link_pack
 

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 
 from qwen2vl_flux_pack.automation.installation import PACK
 from qwen2vl_flux_pack.automation.options import demo_options
@@ -181,6 +182,22 @@ def test_a_comfyui_that_is_there_is_not_fetched(dev, comfyui):
     version.write_text('__version__ = "0.1.0"\n')
     with pytest.raises(dev.Problem, match=f"is not ComfyUI {dev.COMFYUI_VERSION}; move it away"):
         dev.fetch_comfyui(comfyui, Path("no interpreter is needed"))
+
+
+def test_an_interpreter_that_leaves_out_the_folder_of_its_script(dev, comfyui, tmp_path):
+    """Windows portable's is always isolated; this one becomes so. ComfyUI's start is as far as it has to come."""
+    python = touched(tmp_path / "python")
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "$@"\n')
+    python.chmod(0o755)
+    (comfyui / "main.py").write_text("raise SystemExit(7)")
+    (dev.ROOT / "requirements.txt").touch()
+    (dev.ROOT / "demo").mkdir()
+    Image.new("RGB", (8, 8)).save(dev.ROOT / "demo" / "reference.png")
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": str(python)}
+    command = [python, dev.__file__, "demo", "--output", tmp_path / "made"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ComfyUI ended at its start (exit status 7)" in done.stderr, done.stderr
 
 
 # ---- the link ------------------------------------------------------------------------------------------------------

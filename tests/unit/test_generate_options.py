@@ -343,6 +343,12 @@ def test_refused_before_anything_else(root, folder):
     assert "--steps: give a whole number from 1 to 10000, not 0." in one_sentence(done.stderr.removesuffix("\n"))
 
 
+def test_an_interpreter_that_leaves_out_the_folder_of_its_script(root):
+    """Windows portable's is always isolated."""
+    done = subprocess.run([sys.executable, "-I", str(root / "generate.py"), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--input_image" in done.stdout, done.stderr
+
+
 def test_output_in_a_file(root):
     command = [sys.executable, str(root / "generate.py"), *VARIATION, "--output_dir", "text.txt/made"]
     done = subprocess.run(command, capture_output=True, text=True)
