@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+COMPONENTS = ("qwen2-vl", "flux")
 BUNDLED = "demo"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo"
 BUNDLED_SIZE = 128
@@ -40,15 +41,24 @@ def folder(text: str) -> Path:
 
 
 def checkpoint(text: str) -> str:
-    """Plain names stay, a folder becomes its absolute path, and the bundled folder its name."""
+    """Plain names stay, a folder becomes its absolute path, and the bundled folder its name, which no other has."""
     path = Path(os.path.abspath(os.path.expanduser(text)))  # a link keeps its name, .. gets one
-    if text == BUNDLED or (os.path.isdir(path) and path.resolve() == BUNDLED_FOLDER):
+    if not text or not os.path.isdir(path):
+        if not text or Path(text).name != text:
+            raise argparse.ArgumentTypeError(f"there is no folder {text}")
+        return text
+    if path.resolve() == BUNDLED_FOLDER:
         return BUNDLED
-    if text and os.path.isdir(path):
-        return str(path)
-    if not text or Path(text).name != text:
-        raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    return text
+    if path.name == BUNDLED and (text != BUNDLED or holds_components(path)):
+        raise argparse.ArgumentTypeError(
+            f"the folder {path} has the name of the bundled checkpoint; rename it, or link to it by another name"
+        )
+    return BUNDLED if text == BUNDLED else str(path)
+
+
+def holds_components(folder: str | Path) -> bool:
+    """Whether a folder holds a checkpoint, or a part of one."""
+    return any(os.path.isdir(os.path.join(folder, component)) for component in COMPONENTS)
 
 
 def whole(smallest: int, largest: int) -> Callable[[str], int]:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from .arguments import BUNDLED, MAX_RADIUS, Parser, checkpoint, file, folder, whole
-from .request import ASPECT_RATIOS, CONTROLLED, MAX_SEED, MODES, REDRAWING, Point, Request
+from .arguments import BUNDLED, MAX_RADIUS, Parser, checkpoint, file, folder, holds_components, whole
+from .request import ASPECT_RATIOS, HINTS, MAX_SEED, MODES, REDRAWING, Point, Request
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
-COMPONENTS = ("qwen2-vl", "flux")
 DOT_RANGES = {"x": (0.0, 1.0), "y": (0.0, 1.0), "r": (0.0, MAX_RADIUS), "w": (-1.0, 1.0)}
 MAX_SENTENCE = 380
 
@@ -52,10 +51,10 @@ def generate_options(arguments: Sequence[str]) -> Options:
     parser = _parser()
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     try:
-        remarks = _remarks(given)
         settled, checkpoint_folder = _checkpoint(given)
         settled = {**_focus(settled), "mask_points": tuple(given.get("mask_points", ()))}
         request = Request(**{field.name: settled[field.name] for field in fields(Request) if field.name in settled})
+        remarks = _remarks(given, request)
     except ValueError as error:
         parser.error(str(error))
     return Options(
@@ -65,7 +64,7 @@ def generate_options(arguments: Sequence[str]) -> Options:
         checkpoint_folder=checkpoint_folder,
         device=given.get("device"),
         save_prompt=given.get("save_prompt"),
-        remarks=(*remarks, *_unheard_focus(request)),
+        remarks=tuple(remarks),
     )
 
 
@@ -271,7 +270,7 @@ def _checkpoint(given: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
             "argument --checkpoint: a running server cannot be given a folder; give the name it lists, or leave "
             "--server out"
         )
-    if not any(os.path.isdir(os.path.join(named, component)) for component in COMPONENTS):
+    if not holds_components(named):
         raise ValueError(f"argument --checkpoint: {told} is no checkpoint; it holds neither qwen2-vl nor flux")
     return {**given, "checkpoint": Path(named).name}, Path(named)
 
@@ -293,27 +292,16 @@ def circle_dot(x: float, y: float, radius: float) -> str:
     return json.dumps([{"x": x, "y": y, "r": radius, "w": 1}])
 
 
-def _remarks(given: dict[str, Any]) -> list[str]:
-    """Flags that the mode does not read; pictures it does not read are an error of the request."""
-    mode = given["mode"]
-    lines, depth = given.get("line_mode", False), given.get("depth_mode", False)
-    controlled = mode in CONTROLLED
+def _remarks(given: dict[str, Any], request: Request) -> list[str]:
+    """What the mode does not read of what is given; pictures it does not read are an error of the request."""
     read = {
-        "denoise_strength": mode in REDRAWING,
-        "line_mode": controlled,
-        "depth_mode": controlled,
-        "line_strength": controlled and (lines or not depth),
-        "line_model": controlled and (lines or not depth),
-        "depth_strength": controlled and (depth or not lines),
-        "depth_model": controlled and (depth or not lines),
-        "controlnet": controlled,
-        "sam2_model": "mask_points" in given,
+        "denoise_strength": request.mode in REDRAWING,
+        **{f"{kind}_{what}": kind in request.kinds for what in ("mode", "strength", "model") for kind in HINTS},
+        "controlnet": bool(request.kinds),
+        "sam2_model": bool(request.mask_points),
     }
     in_vain = [name for name, used in read.items() if name in given and not used]
-    return [f"--{name} has no part in this and is left out." for name in in_vain]
-
-
-def _unheard_focus(request: Request) -> list[str]:
+    remarks = [f"--{name} has no part in this and is left out." for name in in_vain]
     if request.as_published and request.dots and request.mode in REDRAWING and not request.reference_image:
-        return ["As published, a focus without --reference_image has no effect in this mode."]
-    return []
+        remarks.append("As published, a focus without --reference_image has no effect in this mode.")
+    return remarks

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Prompt = dict[str, dict]
 Link = list  # [node id, number of the output]
+Hints = TypeVar("Hints", bound=Sequence)
 
 PICTURE = "picture"
 """The aspect ratio that keeps a picture's own shape."""
@@ -105,6 +106,11 @@ def controlnet(
     return _redrawn(image, mask, hints, control_net, reference, strength, Settings(**settings))
 
 
+def heard(hints: Hints, *, masked: bool, as_published: bool) -> Hints:
+    """The hints that count: all of them, but as published the first alone beside a mask."""
+    return hints[:1] if masked and as_published else hints
+
+
 def _redrawn(
     image: str,
     mask: str | Object | None,
@@ -133,9 +139,9 @@ def _redrawn(
         if reference:
             graph["encode_control"] = _encode(told, "image")
             graph["connect"]["inputs"]["control_tokens"] = ["encode_control", 0]
-        heard = hints[:1] if told.as_published and mask is not None else hints
-        graph |= _control(heard, control_net)
-        conditioning = [f"{heard[-1].kind}_control", 0]
+        hints = heard(hints, masked=mask is not None, as_published=told.as_published)
+        graph |= _control(hints, control_net)
+        conditioning = [f"{hints[-1].kind}_control", 0]
     if hints and told.as_published and mask is None:
         graph["batch"] = node(
             "EmptySD3LatentImage", width=["prepare", 2], height=["prepare", 3], batch_size=told.batch_size

@@ -39,12 +39,12 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint",
         type=checkpoint,
-        default=BUNDLED,
         metavar="NAME|FOLDER",
         help="a name from models/qwen2vl_flux or a folder in the published layout (default: the bundled one)",
     )
     parser.add_argument("--output", type=folder, default=folder("output"), help="default: ./output")
     options = parser.parse_args(arguments)
+    options.checkpoint = options.checkpoint or BUNDLED  # a default would be read as a folder from here
     bundled = options.checkpoint == BUNDLED
     options.size = options.size or (BUNDLED_SIZE if bundled else PUBLISHED_SIZE)
     options.steps = options.steps or (20 if bundled else 28)

@@ -6,10 +6,13 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .graphs import heard
+
 MODES = ("variation", "img2img", "inpaint", "controlnet", "controlnet-inpaint")
 REDRAWING = MODES[1:]
 MASKED = ("inpaint", "controlnet-inpaint")
 CONTROLLED = ("controlnet", "controlnet-inpaint")
+HINTS = ("depth", "line")  # in the published order
 ASPECT_RATIOS = ("1:1", "16:9", "9:16", "2.4:1", "3:4", "4:3")
 MAX_SEED = 2**64 - 1
 
@@ -59,6 +62,8 @@ class Request:
             raise ValueError(f"there is no mode {self.mode!r}, only {', '.join(MODES)}")
         if self.mask_image and self.mask_points:
             raise ValueError("mask_image and mask_points are two ways to say what is repainted; give one of them")
+        if self.mask_points and not any(label for _, _, label in self.mask_points):
+            raise ValueError("mask_points all have label 0, which says what is not repainted; add a point with label 1")
         masked = bool(self.mask_image or self.mask_points)
         if self.mode in MASKED and not masked:
             raise ValueError(f"the mode {self.mode} needs a mask; give mask_image or mask_points")
@@ -74,6 +79,5 @@ class Request:
         """The hints that the ControlNet hears, in the published order."""
         if self.mode not in CONTROLLED:
             return ()
-        both = self.line_mode == self.depth_mode
-        kinds = ("depth",) * (both or self.depth_mode) + ("line",) * (both or self.line_mode)
-        return kinds[:1] if self.as_published and self.mode == "controlnet-inpaint" else kinds
+        chosen = tuple(kind for kind in HINTS if getattr(self, f"{kind}_mode")) or HINTS
+        return heard(chosen, masked=self.mode in MASKED, as_published=self.as_published)

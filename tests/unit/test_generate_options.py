@@ -15,7 +15,8 @@ from sentences import one_sentence
 from qwen2vl_flux_pack.automation import graphs
 from qwen2vl_flux_pack.automation.generate import prompt_for
 from qwen2vl_flux_pack.automation.generate_options import Options, generate_options, sentence
-from qwen2vl_flux_pack.automation.request import ASPECT_RATIOS, CONTROLLED, MODES, Request
+from qwen2vl_flux_pack.automation.options import demo_options
+from qwen2vl_flux_pack.automation.request import ASPECT_RATIOS, CONTROLLED, HINTS, MODES, Request
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.focus import parse_dots
 from qwen2vl_flux_pack.points import Point, parse_points
@@ -25,6 +26,7 @@ VARIATION = ["--mode", "variation", "--input_image", "photo.png"]
 INPAINT = ["--mode", "inpaint", "--input_image", "photo.png"]
 MASKED = [*INPAINT, "--mask_image", "mask.png"]
 CONTROLNET = ["--mode", "controlnet", "--input_image", "photo.png"]
+PUBLISHED = ["--mode", "controlnet-inpaint", *MASKED[2:], "--as_published"]
 LONG = "9" * 5000
 
 
@@ -34,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("photo.png", "other.png", "mask.png", "text.txt"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "weights" / "qwen2-vl").mkdir(parents=True)
+    (tmp_path / "own" / "demo" / "flux").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -127,6 +130,17 @@ def test_neither_hint_means_both(mode, flags, kinds):
     assert published == (kinds[:1] if mask else kinds)  # beside a mask, the published script drops the second
 
 
+@pytest.mark.parametrize("as_published", [False, True])
+@pytest.mark.parametrize("mode", CONTROLLED)
+def test_the_request_and_the_graph_hear_the_same(folder, mode, as_published):
+    mask = "mask.png" if mode == "controlnet-inpaint" else None
+    both = [graphs.Hint("depth", "d.pth", 0.2), graphs.Hint("line", "l.pth", 0.4)]
+    graph = graphs.controlnet("photo.png", both, control_net="union", mask=mask, as_published=as_published)
+    request = Request(mode, folder / "photo.png", mask_image=mask and folder / mask, as_published=as_published)
+    kept = graphs.heard(both, masked=bool(mask), as_published=as_published)
+    assert request.kinds == tuple(hint.kind for hint in kept) == tuple(kind for kind in HINTS if kind in graph)
+
+
 def test_points_reach_sam2_as_its_node_reads_them():
     request = parsed(*INPAINT, "--mask_points", "0.3,0.5", "1,0,0", "--mask_points", "0.1,0.2,1").request
     assert request.mask_points == ((0.3, 0.5, 1), (1.0, 0.0, 0), (0.1, 0.2, 1))
@@ -169,6 +183,9 @@ def test_checkpoints_by_name_and_by_folder(folder, arguments, name, outside):
         ([*MASKED, "--controlnet", "a", "--sam2_model", "b"], ["controlnet", "sam2_model"]),
         ([*CONTROLNET, "--line_mode", "--depth_strength", "1", "--line_strength", "1"], ["depth_strength"]),
         ([*CONTROLNET, "--depth_mode", "--line_model", "l.pth"], ["line_model"]),
+        ([*PUBLISHED, "--line_strength", "1", "--line_model", "l.pth"], ["line_strength", "line_model"]),
+        ([*PUBLISHED, "--line_mode", "--depth_mode", "--depth_strength", "1"], ["line_mode"]),
+        ([*PUBLISHED, "--line_mode", "--line_strength", "1", "--controlnet", "a"], []),
         ([*CONTROLNET, "--depth_strength", "1", "--line_strength", "1", "--denoise_strength", "1"], []),
     ],
 )
@@ -181,6 +198,24 @@ def test_a_published_focus_without_a_reference_is_said():
     assert "without --reference_image has no effect" in parsed(*CONTROLNET, *circle).remarks[0]
     assert not parsed(*CONTROLNET, *circle, "--reference_image", "other.png").remarks
     assert not parsed(*VARIATION, *circle).remarks
+
+
+def test_a_folder_called_demo_is_not_taken_for_the_bundled_one(folder, monkeypatch, capsys):
+    (folder / "demo").mkdir()  # a folder of anything
+    assert parsed(*VARIATION, "--checkpoint", "demo").request.checkpoint == "demo"
+    monkeypatch.chdir(folder / "own")
+    (folder / "own" / "photo.png").touch()
+    for read, program in ((generate_options, VARIATION), (demo_options, [])):
+        with pytest.raises(SystemExit):
+            read([*program, "--checkpoint", "demo"])
+        assert f"the folder {folder / 'own' / 'demo'} has the name" in capsys.readouterr().err
+    assert demo_options([]).checkpoint == "demo"  # nobody gave the folder
+    (folder / "own" / "mine").symlink_to("demo")
+    options = parsed(*VARIATION, "--checkpoint", "mine")
+    assert (options.request.checkpoint, options.checkpoint_folder) == ("mine", folder / "own" / "mine")
+    assert demo_options(["--checkpoint", "mine"]).size == 1024
+    running = parsed(*VARIATION, "--checkpoint", "demo", "--server", "http://127.0.0.1:1")  # the server's own names
+    assert (running.request.checkpoint, running.checkpoint_folder) == ("demo", None)
 
 
 # ---- the prompt it stands for --------------------------------------------------------------------------------------
@@ -255,6 +290,7 @@ REFUSED = {
     "points in pixels": ([*INPAINT, "--mask_points", "200,300"], "x and y from 0 to 1"),
     "points of NaN": ([*INPAINT, "--mask_points", "nan,0.5"], "x and y from 0 to 1"),
     "a label of 2": ([*INPAINT, "--mask_points", "0.5,0.5,2"], "label 1 or 0"),
+    "points beside the object only": ([*INPAINT, "--mask_points", "0.5,0.5,0", "0,0,0"], "all have label 0"),
     "points without points": ([*INPAINT, "--mask_points"], "--mask_points: expected at least one argument"),
     "no pictures": ([*VARIATION, "--image_count", "0"], "--image_count: give a whole number from 1 to 1000, not 0"),
     "half a picture": ([*VARIATION, "--image_count", "1.5"], "--image_count: give a whole number"),
@@ -306,6 +342,11 @@ REFUSED = {
     "a missing checkpoint": ([*VARIATION, "--checkpoint", "gone/weights"], "--checkpoint: there is no folder gone/we"),
     "no checkpoint": ([*VARIATION, "--checkpoint", ""], "--checkpoint: there is no folder"),
     "a folder without weights": ([*VARIATION, "--checkpoint", "empty"], "empty is no checkpoint; it holds neither"),
+    "a folder named as the bundled one": (
+        [*VARIATION, "--checkpoint", "own/demo"],
+        "own/demo has the name of the bundled checkpoint; rename it, or link to it by another name",
+    ),
+    "a folder named as the bundled one, by its path": ([*VARIATION, "--checkpoint", "./own/../own/demo/"], "rename it"),
     "a folder for a running server": (
         [*VARIATION, "--checkpoint", "./weights", "--server", "http://127.0.0.1:1"],
         "a running server cannot be given a folder",
@@ -397,4 +438,6 @@ def test_requests_of_programs_are_checked_too(folder):
         Request("outpaint", folder / "photo.png")
     with pytest.raises(ValueError, match="needs a mask"):
         Request("inpaint", folder / "photo.png")
+    with pytest.raises(ValueError, match="mask_points all have label 0"):
+        Request("inpaint", folder / "photo.png", mask_points=((0.5, 0.5, 0),))
     assert json.loads(json.dumps(prompt_for(Request("variation", folder / "photo.png", checkpoint="demo"))))
