@@ -28,9 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # Windows portable's i
 
 from automation.generate_options import DEFAULT_SERVER, Options, generate_options, sentence
 from automation.installation import Problem, existing_comfyui, link_pack
+from automation.output import check_folder, write_picture
 
 if TYPE_CHECKING:
     from automation.client import ComfyClient
+    from automation.graphs import Prompt
+    from automation.request import Request
 
 ROOT = Path(__file__).resolve().parent
 HANDED_OVER = "QWEN2VL_FLUX_HANDED_OVER"  # to the interpreter named by its value
@@ -41,7 +44,10 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # a console that cannot show a name shows something
     options = generate_options(sys.argv[1:])
     if not options.save_prompt:
-        make_folder(options.output_dir)
+        try:
+            check_folder(options.output_dir)
+        except Problem as problem:
+            fail(problem, 2)
     try:
         server = options.server or ("" if options.checkpoint_folder else running())
         hand_over(starts=not server)
@@ -51,7 +57,7 @@ def main() -> None:
         for remark in options.remarks:
             print(remark)
         with contextlib.nullcontext(server) if server else own_server(options) as url:
-            work(options, url)
+            work(options, url, own=not server)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # nobody reads what we print
@@ -66,15 +72,6 @@ def main() -> None:
 def fail(problem: object, status: int = 1) -> NoReturn:
     print(f"generate.py: {sentence(problem)}", file=sys.stderr)
     sys.exit(status)
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail(f"the folder {folder} cannot be made ({error.strerror})", 2)
-    if not os.access(folder, os.W_OK):
-        fail(f"nothing can be written into the folder {folder}", 2)
 
 
 # ---- the interpreter and the server --------------------------------------------------------------------------------
@@ -164,8 +161,9 @@ def own_server(options: Options) -> Iterator[str]:
 # ---- the work ------------------------------------------------------------------------------------------------------
 
 
-def work(options: Options, url: str) -> None:
-    """Make the pictures, or write the prompt, on the server at `url`. Raises Problem."""
+def work(options: Options, url: str, own: bool) -> None:
+    """Make the pictures, or write the prompt, on the server at `url`; what is uploaded to one of our `own` is gone
+    with it. Raises Problem."""
     from automation.client import ComfyClient, ComfyError
     from automation.generate import prompts
 
@@ -181,10 +179,20 @@ def work(options: Options, url: str) -> None:
             prompt = next(prompts(options.request, client))[1]
             options.save_prompt.write_text(json.dumps(prompt, indent=2) + "\n", encoding="utf-8")
             print(f"Wrote {options.save_prompt}")
+            if own:
+                pictures = ", ".join(pictures_read(options.request, prompt))
+                print(f"Before you queue it, put into ComfyUI's input folder: {pictures}")
             return
         make(options, client)
     except ComfyError as error:
         raise Problem(str(error)) from None
+
+
+def pictures_read(request: Request, prompt: Prompt) -> list[str]:
+    """The pictures that a prompt opens, each with the name it has there where that is another one."""
+    paths = {"image": request.input_image, "reference": request.reference_image, "mask": request.mask_image}
+    names = {path: prompt[key]["inputs"]["image"] for key, path in paths.items() if path}
+    return [str(path) if path.name == name else f"{path} as {name}" for path, name in names.items()]
 
 
 def make(options: Options, client: ComfyClient) -> None:
@@ -202,30 +210,11 @@ def make(options: Options, client: ComfyClient) -> None:
     try:
         for picture in generate(asked, client, watch):
             progress.done()
-            path = written(options.output_dir, f"{asked.mode}_{picture.seed}", picture.data)
+            path = write_picture(options.output_dir, f"{asked.mode}_{picture.seed}", picture.data)
             print(f"Wrote {path}", flush=True)
     finally:
         if progress:
             progress.leave()
-
-
-def written(folder: Path, stem: str, data: bytes) -> Path:
-    """Write a picture under a name that is free: stem.png, stem_2.png, ..."""
-    number = 1
-    while True:
-        path = folder / (f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
-        try:
-            file = open(path, "xb")
-        except FileExistsError:
-            number += 1
-            continue
-        try:
-            with file:
-                file.write(data)
-        except OSError:
-            path.unlink()  # half a picture is none
-            raise
-        return path
 
 
 if __name__ == "__main__":

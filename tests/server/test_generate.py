@@ -293,14 +293,40 @@ def test_a_failure_on_a_server_of_its_own_names_its_log(root, folder):
     assert "Traceback" in log.read_text()
 
 
-@pytest.mark.skipif(answers(DEFAULT_SERVER), reason="a ComfyUI of somebody else answers on the usual port")
+def test_a_prompt_saved_by_a_server_of_its_own(root, folder):
+    """Its input folder is gone when it is left, so that the pictures are named; one has got another name there."""
+    (folder / "weights").mkdir()
+    for component in ("qwen2-vl", "flux"):
+        (folder / "weights" / component).symlink_to(root / "demo" / component, target_is_directory=True)
+    (folder / "other").mkdir()
+    shutil.copy(folder / "mask.png", folder / "other" / "photo.png")
+    comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable, "TMPDIR": str(folder)}
+    told = ["--mode", "inpaint", "--input_image", "photo.png", "--reference_image", "look.png"]
+    told += ["--mask_image", "other/photo.png", "--checkpoint", "weights", "--save_prompt", "prompt.json"]
+    done = run([sys.executable, str(root / "generate.py"), *told], folder, **comfyui)
+    assert done.returncode == 0, done.stderr
+    prompt = json.loads((folder / "prompt.json").read_text())
+    renamed = prompt["mask"]["inputs"]["image"]
+    assert [prompt[key]["inputs"]["image"] for key in ("image", "reference")] == ["photo.png", "look.png"]
+    assert renamed not in ("photo.png", "look.png")
+    wrote, remark = done.stdout.splitlines()[-2:]
+    assert wrote == f"Wrote {folder / 'prompt.json'}"
+    paths = f"{folder / 'photo.png'}, {folder / 'look.png'}, {folder / 'other' / 'photo.png'} as {renamed}"
+    assert remark == f"Before you queue it, put into ComfyUI's input folder: {paths}"
+
+
 def test_nothing_to_start(root, folder):
-    """A copy of the pack with no development set-up beside it."""
+    """A copy of the pack with no development set-up beside it, whose usual address is one where nothing answers."""
     shutil.copytree(root / "automation", folder / "pack" / "automation")
     shutil.copy(root / "generate.py", folder / "pack")
     nowhere = {"COMFYUI_PATH": "", "COMFYUI_PYTHON": ""}
-    said = failed(run([sys.executable, "pack/generate.py", *VARIATION], folder, **nowhere))
-    assert said.startswith(f"generate.py: No ComfyUI answers on {DEFAULT_SERVER} and there is none to start")
+    with socket.socket() as reserved:
+        reserved.bind((HOST, 0))
+        address = f"http://{HOST}:{reserved.getsockname()[1]}"
+        module = folder / "pack" / "automation" / "generate_options.py"
+        module.write_text(module.read_text().replace(DEFAULT_SERVER, address))
+        said = failed(run([sys.executable, "pack/generate.py", *VARIATION], folder, **nowhere))
+    assert said.startswith(f"generate.py: No ComfyUI answers on {address} and there is none to start")
 
 
 def test_an_unreachable_server(root, folder):
@@ -429,7 +455,7 @@ def test_flags_reach_as_far_as_the_nodes(client, folder, monkeypatch, flag, node
 def test_a_failing_node(command, folder, picture, complaint):
     told = ["--mode", "variation", "--input_image", picture, "--checkpoint", "demo"]
     assert complaint in failed(run([*command, *told], folder))
-    assert not os.listdir(folder / "outputs")
+    assert not (folder / "outputs").exists()
 
 
 def test_a_program_gets_the_errors_and_the_pictures(client, folder):
