@@ -25,7 +25,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class DepthAnything:
-    """One model, ready to map pictures; computes in float32, whatever its weights are stored as."""
+    """One model, ready to map pictures: float32 pixels in, whatever its weights are stored as."""
 
     def __init__(self, name: str, variant: Variant, network: DepthAnythingNetwork):
         self.name = name

@@ -6,10 +6,13 @@ The network is transformers' Sam2Model with Meta's weights; what goes in and com
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import comfy.model_management as mm
 import comfy.model_patcher
@@ -31,16 +34,28 @@ UPPER_LEFT, LOWER_RIGHT = 2, 3
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CANDIDATES = ("best", "all")
+PROPOSED = 3
+"""Masks that the model makes of each prompt."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """masks: [N, H, W] float32 of 0 and 1; overlays: [N, H, W, 3], the picture with its mask and prompts drawn in;
-    scores: N, what the model believes its mask's overlap (IoU) with the truth to be, about 0..1."""
+    """masks: [N, H, W] of 0 and 1; overlays: [N, H, W, 3], the picture with its mask and prompts drawn in; scores: N,
+    what the model believes its mask's overlap (IoU) with the truth to be, about 0..1. Tensors of ComfyUI's intermediate
+    type."""
 
     masks: torch.Tensor
     overlays: torch.Tensor
     scores: list[float]
+
+
+class _Candidate(NamedTuple):
+    """A mask bool [H, W], its score, and the points and boxes that asked for it."""
+
+    mask: torch.Tensor
+    score: float
+    points: Sequence[Point]
+    boxes: Sequence[Box]
 
 
 class Sam2:
@@ -66,23 +81,21 @@ class Sam2:
         pictures = check_picture(image)
         prompts = prompts_of(points, boxes)
         progress = comfy.utils.ProgressBar(len(pictures) * (1 + len(prompts)))
-        masks, overlays, scores = [], [], []
+        best = candidates == "best"
+        count = len(pictures) * (1 if best else PROPOSED * len(prompts))
+        form = {"device": mm.intermediate_device(), "dtype": mm.intermediate_dtype()}
+        masks = torch.empty(count, *pictures.shape[1:3], **form)
+        overlays = torch.empty(*masks.shape, 3, **form)
+        scores: list[float] = []
         for picture in pictures:
-            found = self._masks(picture, prompts, progress)
-            if candidates == "best":
-                union = torch.stack([kept[0] for kept, _ in found]).amax(dim=0)
-                results = [(union, min(score[0].item() for _, score in found), Prompt(tuple(points)), boxes)]
-            else:
-                results = [
-                    (mask, score.item(), prompt, [prompt.box] if prompt.box else [])
-                    for prompt, (kept, ordered) in zip(prompts, found, strict=True)
-                    for mask, score in zip(kept, ordered, strict=True)
-                ]
-            for mask, score, prompt, drawn in results:
-                masks.append(mask)
-                scores.append(score)
-                overlays.append(overlay(picture.to(mask.device), mask, prompt.points, drawn))
-        return Segmentation(torch.stack(masks), torch.stack(overlays), scores)
+            found = self._candidates(picture, prompts, 1 if best else PROPOSED, progress)
+            if best:
+                found = [functools.reduce(_united, found)._replace(points=points, boxes=boxes)]
+            for candidate in found:
+                drawn = overlay(picture.to(masks.device), candidate.mask.float(), candidate.points, candidate.boxes)
+                masks[len(scores)], overlays[len(scores)] = candidate.mask, drawn
+                scores.append(candidate.score)
+        return Segmentation(masks, overlays, scores)
 
     def embed(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Embeddings of pixels [1, 3, 1024, 1024] from `pixels_of`, as `logits` wants them."""
@@ -105,25 +118,28 @@ class Sam2:
         )
         return found.pred_masks[0, 0], found.iou_scores[0, 0]
 
-    def _masks(
-        self, picture: torch.Tensor, prompts: Sequence[Prompt], progress: comfy.utils.ProgressBar
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """For each prompt the masks [3, H, W] and scores [3] of one picture [H, W, 3], highest score first."""
+    def _candidates(
+        self, picture: torch.Tensor, prompts: Sequence[Prompt], count: int, progress: comfy.utils.ProgressBar
+    ) -> Iterator[_Candidate]:
+        """For each prompt the `count` candidates of one picture [H, W, 3] with the highest scores, best first."""
         embeddings = self.embed(pixels_of(picture))
         progress.update(1)
-        found = []
         for prompt in prompts:
             logits, scores = self.logits(embeddings, prompt)
-            scores, order = scores.sort(descending=True, stable=True)
-            resized = at_picture_size(logits[order], *picture.shape[:2])
-            found.append(((resized > 0).to(device=mm.intermediate_device(), dtype=torch.float32), scores))
+            order = scores.argsort(descending=True, stable=True)[:count]
+            masks = (at_picture_size(logits[order], *picture.shape[:2]) > 0).to(mm.intermediate_device())
+            for mask, score in zip(masks, scores[order].tolist(), strict=True):
+                yield _Candidate(mask, score, prompt.points, [prompt.box] if prompt.box else [])
             progress.update(1)
-        return found
 
     def _memory(self) -> int:
         """Bytes of activations for one picture, at 256 x 256 places: queries, keys, values and the hidden values of the
         first stage's MLP, and the neck's maps. Measured: 0.53 GB for tiny, 0.49 GB for large."""
         return (SIDE // 4) ** 2 * (8 * self.variant.width + 1280) * 4
+
+
+def _united(one: _Candidate, other: _Candidate) -> _Candidate:
+    return one._replace(mask=one.mask | other.mask, score=min(one.score, other.score))
 
 
 def pixels_of(picture: torch.Tensor) -> torch.Tensor:
@@ -170,6 +186,7 @@ class _NoPositions(torch.nn.Module):
 
 
 def _stop_if_interrupted(*_: object) -> None:
+    """As the layers of comfy.ops do by themselves."""
     mm.throw_exception_if_processing_interrupted()
 
 
@@ -194,13 +211,14 @@ def _transformers_model(weights: Sam2Weights) -> torch.nn.Module:
     )
     vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=list(reversed(variant.widths)))
     # through the names of published checkpoints, since those inside transformers change
-    model, report = Sam2Model.from_pretrained(
-        None,
-        config=Sam2Config(vision_config=vision),
-        state_dict=weights.state,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
+    with _no_progress_bar():
+        model, report = Sam2Model.from_pretrained(
+            None,
+            config=Sam2Config(vision_config=vision),
+            state_dict=weights.state,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
     unplaced = [name for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in report[kind]]
     if unplaced:
         raise CheckpointError(
@@ -208,3 +226,18 @@ def _transformers_model(weights: Sam2Weights) -> torch.nn.Module:
             "install a version that ComfyUI's requirements.txt names."
         )
     return model
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers would draw one of less than a second into ComfyUI's console."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    if shown:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

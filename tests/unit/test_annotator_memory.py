@@ -9,8 +9,10 @@ import comfy.model_management as mm
 import pytest
 import torch
 from annotator_weights import write_depth, write_mteed
+from comfy.cli_args import args
+from tensor_memory import held, peak
 
-from qwen2vl_flux_pack.models.anyline import load_anyline
+from qwen2vl_flux_pack.models.anyline import FLOATS, load_anyline
 from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
 
 PICTURE = torch.rand(1, 80, 80, 3, generator=torch.Generator().manual_seed(0))
@@ -27,12 +29,6 @@ def annotators(tmp_path_factory) -> dict:
 def mapped(annotator) -> torch.Tensor:
     with torch.inference_mode():
         return annotator.depth(PICTURE) if hasattr(annotator, "depth") else annotator.lines(PICTURE, 128)
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 @pytest.mark.parametrize("kind", ["depth", "lines"])
@@ -73,19 +69,39 @@ def test_nothing_is_left_of_an_annotator(annotators, kind):
     assert network() is None
 
 
-def test_memory_goes_back(annotators):
-    """Loaded, used and let go six times: what stays is less than one of them."""
-    taken = []
-    for _ in range(6):
-        annotator = annotators["depth"]()
-        size = annotator.patcher.model_size()
-        mapped(annotator)
-        del annotator
-        mm.unload_all_models()
-        gc.collect()
-        taken.append(resident())
-    assert size > 90 * 2**20
-    assert taken[-1] - taken[0] < size
+@pytest.mark.parametrize("kind", ["depth", "lines"])
+def test_memory_goes_back(annotators, kind):
+    """After use nothing but the weights is held; without the annotator, nothing."""
+    start = held()
+    annotator = annotators[kind]()
+    weights = sum(value.nbytes for value in annotator.network.state_dict().values())
+    assert held() - start == pytest.approx(weights, rel=1e-2)
+    loaded = held()
+    mapped(annotator)
+    assert held() - loaded < 2**14
+    mm.unload_all_models()
+    del annotator
+    assert held() - start < 2**14
+
+
+@pytest.mark.parametrize("resolution", [640, 1280])
+def test_memory_asked_for_lines(annotators, tmp_path, resolution):
+    """Enough for what the network takes, and not much more."""
+    annotator = annotators["lines"]()
+    mapped(annotator)
+    pixels = torch.rand(1, 3, resolution, resolution) * 255
+    with torch.inference_mode():
+        taken = peak(lambda: annotator.network(pixels), tmp_path) + pixels.nbytes
+    asked = FLOATS * 4 * resolution**2
+    assert taken < asked < 1.5 * taken
+
+
+@pytest.mark.parametrize("kind", ["depth", "lines"])
+def test_maps_are_of_the_intermediate_type(annotators, monkeypatch, kind):
+    annotator = annotators[kind]()
+    assert mapped(annotator).dtype == torch.float32
+    monkeypatch.setattr(args, "fp16_intermediates", True)
+    assert mapped(annotator).dtype == torch.float16
 
 
 def test_stored_dtypes_are_told(tmp_path):
@@ -95,10 +111,20 @@ def test_stored_dtypes_are_told(tmp_path):
     assert network.pretrained.blocks[0].attn.qkv.weight_comfy_model_dtype == torch.float16
 
 
-def test_an_interrupt_stops_between_pictures(annotators):
+def test_an_interrupt_stops_depth(annotators):
+    """In the middle of a picture: every layer of comfy.ops looks."""
+    annotator = annotators["depth"]()
+    blocks, passed = annotator.network.pretrained.blocks, []
+    blocks[1].register_forward_hook(lambda *_: mm.interrupt_current_processing())
+    blocks[3].register_forward_hook(lambda *_: passed.append("block 3"))
+    with pytest.raises(mm.InterruptProcessingException):
+        mapped(annotator)
+    assert not passed
+
+
+def test_an_interrupt_stops_lines(annotators):
+    """After the network, before the dark lines of the same picture are looked for."""
     annotator = annotators["lines"]()
-    passes = []
-    annotator.network.register_forward_hook(lambda *_: passes.append(1) or mm.interrupt_current_processing())
-    with pytest.raises(mm.InterruptProcessingException), torch.inference_mode():
-        annotator.lines(PICTURE.expand(3, -1, -1, -1), 128)
-    assert len(passes) == 1
+    annotator.network.register_forward_hook(lambda *_: mm.interrupt_current_processing())
+    with pytest.raises(mm.InterruptProcessingException):
+        mapped(annotator)

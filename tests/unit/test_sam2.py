@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 
 import comfy.model_management as mm
 import pytest
 import torch
 from annotator_weights import write_sam2
+from comfy.cli_args import args
 from sentences import one_sentence
+from tensor_memory import held
 
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.models.sam2 import Segmentation, load_sam2
+from qwen2vl_flux_pack.models.sam2 import CANDIDATES, Segmentation, load_sam2
 from qwen2vl_flux_pack.models.sam2_overlay import overlay
 from qwen2vl_flux_pack.points import Box, Point
 
@@ -33,14 +34,6 @@ def sam2(path):
 def segmented(sam2, image: torch.Tensor = PICTURE, points=POINTS, boxes=(), candidates="best") -> Segmentation:
     with torch.inference_mode():
         return sam2.segment(image, points, boxes, candidates)
-
-
-def held() -> int:
-    """Bytes of all tensors that are alive, shared storage counted once."""
-    gc.collect()
-    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
-    storages = [tensor.untyped_storage() for tensor in tensors]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def test_memory_goes_back_to_the_start(path):
@@ -66,6 +59,40 @@ def test_memory_goes_back_to_the_start(path):
     del sam2
     assert held() - start < 2**16
     assert network() is None
+
+
+@pytest.mark.parametrize("candidates", CANDIDATES)
+def test_boxes_take_no_memory_of_their_own(sam2, candidates):
+    """While the fifth box is looked at, no more is held than at the third: there is one place for each output."""
+    picture = PICTURE.repeat(1, 10, 10, 1)
+    boxes = [Box(0.1 * number, 0.1, 0.1 * number + 0.2, 0.9) for number in range(5)]
+    sizes = []
+    hook = sam2.network.model.mask_decoder.register_forward_pre_hook(lambda *_: sizes.append(held()))
+    try:
+        found = segmented(sam2, picture, (), boxes, candidates)
+    finally:
+        hook.remove()
+    assert len(sizes) == 5 and sizes[4] - sizes[2] < 400 * 600
+    assert len(found.masks) == (1 if candidates == "best" else 3 * 5)
+
+
+def test_outputs_are_of_the_intermediate_type(sam2, monkeypatch):
+    full = segmented(sam2)
+    assert full.masks.dtype == full.overlays.dtype == torch.float32
+    monkeypatch.setattr(args, "fp16_intermediates", True)
+    half = segmented(sam2)
+    assert half.masks.dtype == half.overlays.dtype == torch.float16
+    assert torch.equal(half.masks.float(), full.masks) and (half.overlays - full.overlays).abs().max() < 1e-3
+
+
+def test_loading_draws_nothing_into_the_console(path, capfd):
+    """Neither a progress bar nor a warning; who had progress bars has them afterwards."""
+    from transformers.utils.logging import is_progress_bar_enabled
+
+    assert is_progress_bar_enabled()
+    load_sam2(path)
+    assert capfd.readouterr() == ("", "")
+    assert is_progress_bar_enabled()
 
 
 def test_an_interrupt_stops_the_encoder(sam2):
