@@ -52,9 +52,9 @@ GRAPHS = {
     "variation_with_prompt": variation(EXAMPLE, prompt=WORDS, **FOUR),
     "variation_with_focus": variation(EXAMPLE, dots=DOTS, **FOUR),
     "variation_single_file": single_file(seed=4),
-    "sam2_focus": variation(EXAMPLE, focus_on=MIDDLE, **FOUR),
     "image_to_image": image_to_image(EXAMPLE, reference=EXAMPLE, **FOUR),
     "inpaint": inpaint(EXAMPLE, PAINTED, **FOUR),
+    "sam2_focus": variation(EXAMPLE, focus_on=MIDDLE, **FOUR),
     "sam2_inpaint": inpaint(EXAMPLE, MIDDLE, **FOUR),
     "controlnet": controlnet(EXAMPLE, HINTS, control_net=UNION, reference=EXAMPLE, **FOUR),
     "controlnet_published": controlnet(EXAMPLE, HINTS, control_net=UNION, as_published=True, **FOUR),
@@ -62,6 +62,11 @@ GRAPHS = {
 }
 ON_DEMO = ["variation", "variation_with_prompt", "variation_with_focus", "image_to_image"]
 """Those that run as they are, on the checkpoint that comes with the pack: no file of others, no painted mask."""
+
+TEXT = node("Qwen2VLFluxTextLoader", checkpoint="demo", t5=False)
+"""What has to stand in for DualCLIPLoader where no text encoders of the full size (10 GB) are: it reads no others."""
+RUNNABLE = GRAPHS | {"variation_single_file": GRAPHS["variation_single_file"] | {"text": TEXT}}
+"""Every graph as it is but for that one node of that one graph."""
 
 
 def canonical(prompt: Prompt) -> tuple:

@@ -87,19 +87,25 @@ def checkpoint_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _single_file_flux(folder: Path) -> Path:
-    """The demo checkpoint's FLUX as one file in ComfyUI's own names, for the native diffusion model loader."""
-    import comfy.model_detection
-    import comfy.utils
-    from safetensors.torch import save_file
+def _merged(part: str) -> dict:
+    """All tensors of one part of the demo checkpoint's FLUX."""
+    from safetensors.torch import load_file
 
     state = {}
-    for shard in (ROOT / "demo" / "flux" / "transformer").glob("*.safetensors"):
-        state.update(comfy.utils.load_torch_file(str(shard)))
-    native = comfy.model_detection.convert_diffusers_mmdit(state)
-    folder.mkdir()
-    save_file({name: value.contiguous() for name, value in native.items()}, folder / "demo_flux.safetensors")
-    return folder / "demo_flux.safetensors"
+    for shard in (ROOT / "demo" / "flux" / part).glob("*.safetensors"):
+        state.update(load_file(shard))
+    return state
+
+
+def _single_file_flux(path: Path) -> Path:
+    """The demo checkpoint's FLUX as one file in ComfyUI's own names, for the native diffusion model loader."""
+    import comfy.model_detection
+    from safetensors.torch import save_file
+
+    native = comfy.model_detection.convert_diffusers_mmdit(_merged("transformer"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in native.items()}, path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -121,8 +127,7 @@ def server(
     paths = home / "extra_model_paths.yaml"
     models = {
         "qwen2vl_flux": str(checkpoint_root),
-        "diffusion_models": str(_single_file_flux(home / "unet").parent),
-        "vae": str(ROOT / "demo" / "flux" / "vae"),
+        "diffusion_models": str(_single_file_flux(home / "unet" / "demo_flux.safetensors").parent),
         "sam2": str(sam2_folder),
         "controlnet": str(controlnet_folder),
     }
@@ -172,3 +177,46 @@ def small(checkpoint_root: Path, controlnet_folder: Path) -> Path:
     write_mteed(folder / "anyline" / "MTEED.pth")
     write_sam2(folder / "segment-anything-2" / "sam2_hiera_tiny.pt")
     return folder
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A ComfyUI in which the bundled workflows find every file by the name they carry, with small weights in it, and
+    an example.png whose right half has been painted in the mask editor.
+
+    What a weight file is shows in its tensors, so that the smallest variant does under the name of the largest. Only
+    the text encoders cannot be run: ComfyUI's own loader takes any file for encoders of the full size.
+    """
+    from annotator_weights import write_depth, write_mteed, write_sam2
+    from bundled import EXAMPLE, HINTS, MIDDLE, SINGLE_FILES, UNION
+    from control_weights import write_union
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    base = tmp_path_factory.mktemp("furnished")
+    models = base / "models"
+    write_union(models / "controlnet" / UNION)
+    depth, line = HINTS
+    write_depth(models / "depthanything" / depth.model)
+    write_mteed(models / "anyline" / line.model)
+    write_sam2(models / "sam2" / MIDDLE.model)
+    _single_file_flux(models / "diffusion_models" / SINGLE_FILES["unet_name"])
+    for folder, name, part in (
+        ("text_encoders", "clip_name1", "text_encoder"),
+        ("text_encoders", "clip_name2", "text_encoder_2"),
+        ("vae", "vae_name", "vae"),
+    ):
+        (models / folder).mkdir(exist_ok=True)
+        save_file(_merged(part), models / folder / SINGLE_FILES[name])
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "pack").symlink_to(ROOT, target_is_directory=True)
+    folders = {f"{kind}_dir": base / kind for kind in ("output", "input", "temp", "user")}
+    (base / "input").mkdir()
+    picture = Image.open(COMFYUI / "input" / EXAMPLE).convert("RGBA")
+    alpha = Image.new("L", picture.size, 255)
+    alpha.paste(0, (picture.width // 2, 0, *picture.size))
+    picture.putalpha(alpha)
+    picture.save(base / "input" / EXAMPLE)
+    arguments = ["--base-directory", str(base), "--disable-api-nodes"]
+    with ComfyServer(COMFYUI, log=base / "log", extra_args=arguments, **folders) as running:
+        yield running
