@@ -1,4 +1,4 @@
-"""AnyLine against controlnet-aux's AnylineDetector, byte for byte, and OpenCV's resizes without OpenCV."""
+"""AnyLine against controlnet-aux's AnylineDetector, pixel for pixel, and OpenCV's resizes without OpenCV."""
 
 from __future__ import annotations
 

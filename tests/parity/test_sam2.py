@@ -119,9 +119,11 @@ def test_another_prompt_gives_another_mask(tiny):
         assert relative_error(tiny.of("low", "wide", prompt), tiny.of("low", "wide", "a point")) > 0.01
 
 
-@pytest.mark.parametrize("variant, letter, version", [("base plus", "b+", "2")])
-def test_a_larger_model_of_version_2(oracle, tmp_path, variant, letter, version):
-    """Its backbone differs in every number: width, heads, blocks, windows, global blocks, background embedding."""
+@pytest.mark.parametrize(
+    "variant, letter, version", [("small", "s", "2.1"), ("base plus", "b+", "2"), ("large", "l", "2.1")]
+)
+def test_larger_models(oracle, tmp_path, variant, letter, version):
+    """Their backbones differ in every number: width, heads, blocks, windows, global blocks, background embedding."""
     path = write_sam2(tmp_path / "weights.pt", variant, version)
     runs = [("wide", "a box and points")]
     compared = compare(oracle, path, CONFIGURATION.format(version=version, letter=letter), runs)
