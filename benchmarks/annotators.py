@@ -1,30 +1,19 @@
-"""Depth and line maps against transformers and controlnet-aux on the same random weights and picture, taken in turns.
-
-All of it runs in one process of the environment that dev.py sets up for the tests' oracles.
-"""
+"""Depth and line maps against transformers and controlnet-aux on the same random weights and picture."""
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from .pack import ROOT, import_pack, start_comfyui
+from .others import in_turns, measured_there
+from .pack import import_pack, start_comfyui
 
-TURNS = 3
 SIDES = (480, 640)
 
 
 def run() -> str:
     """Ratios of medians, as text."""
-    command = [os.environ["ORACLE_PYTHON"], "-c", "from benchmarks.annotators import measure; print(measure())"]
-    quiet = {**os.environ, "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=quiet, check=True, stdout=subprocess.PIPE, text=True)
-    return "\n".join(line for line in done.stdout.splitlines() if line.startswith(("depth", "lines")))
+    return measured_there("annotators")
 
 
 def measure() -> str:
@@ -63,7 +52,7 @@ def _depth(place: Path, picture) -> str:
         return read.post_process_depth_estimation(outputs, target_sizes=[SIDES])[0]["predicted_depth"]
 
     image = picture[None].float() / 255
-    return "depth, vits, 640x480: " + _ratio(lambda: own.depth(image), "transformers", transformers)
+    return "depth, vits, 640x480: " + in_turns(lambda: own.depth(image), "transformers", transformers)
 
 
 def _lines(place: Path, picture) -> str:
@@ -77,20 +66,6 @@ def _lines(place: Path, picture) -> str:
     detector = AnylineDetector.from_pretrained(str(place), filename="MTEED.pth")
     own = load_anyline(place / "MTEED.pth")
     image, values = picture[None].float() / 255, picture.numpy()
-    return "lines, 640x480 at 1280: " + _ratio(
+    return "lines, 640x480 at 1280: " + in_turns(
         lambda: own.lines(image), "controlnet-aux", lambda: detector(values, output_type="np")
     )
-
-
-def _ratio(own: Callable[[], object], other: str, theirs: Callable[[], object]) -> str:
-    ways = {"pack": own, other: theirs}
-    seconds = {name: [] for name in ways}
-    for way in ways.values():
-        way()
-    for _ in range(TURNS):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - began)
-    pack, reference = (statistics.median(times) for times in seconds.values())
-    return f"{pack:.2f} s, {other} {reference:.2f} s, ratio {pack / reference:.2f} (medians of {TURNS} turns)"
