@@ -37,6 +37,9 @@ BOXES = """vue => {
 """Type, left, top, width and height of every node as it is drawn, its title too. Vue draws nodes larger than the file
 says, and more than one element carries a node's id."""
 GROUPS = "app.graph.groups.map(group => [group.title, ...group.pos, ...group.size])"
+NOTE = """() => [...document.querySelectorAll(".comfy-markdown .tiptap, .comfy-markdown-content")]
+    .filter(text => text.clientHeight).map(text => text.scrollHeight - text.clientHeight)"""
+"""By how many pixels each note's text is longer than its box."""
 
 each_renderer = pytest.mark.parametrize("vue", [False, True], ids=["litegraph", "vue"])
 
@@ -119,6 +122,7 @@ def test_opens_tidy_and_without_a_missing_node(page: Page, name: str, vue: bool,
     assert page.evaluate("LiteGraph.vueNodesMode") == vue
     nodes = page.evaluate(BOXES, vue)
     assert not [f"{one[0]} and {other[0]}" for one, other in itertools.combinations(nodes, 2) if overlap(one, other)]
+    assert page.evaluate(NOTE) == [0]
     groups = page.evaluate(GROUPS)
     for node in nodes:
         inside = [group for group in groups if holds(group, node)]

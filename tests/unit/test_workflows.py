@@ -59,6 +59,18 @@ def test_layout(file) -> None:
 
 
 @each_file
+def test_the_note_tells_of_shapes_and_of_turbo(file) -> None:
+    """And names the nodes as they are titled there."""
+    nodes = json.loads(file.read_text("utf-8"))["nodes"]
+    (text,) = (node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+    types = {node["type"] for node in nodes}
+    shapes = "Prepare Image* crops to" if "Qwen2VLFluxPrepareImage" in types else "Qwen2VL-Flux Size*:"
+    loader = "Load Diffusion Model" if "UNETLoader" in types else "Load FLUX Model"
+    assert f"*aspect_ratio* in *{shapes} one of six shapes." in text
+    assert f"Turbo: *weight_dtype* fp8_e4m3fn in *{loader}*." in text
+
+
+@each_file
 def test_a_second_run_gives_other_pictures(file) -> None:
     (noise,) = (n for n in json.loads(file.read_text("utf-8"))["nodes"] if n["type"] == "RandomNoise")
     assert noise["widgets_values"] == [4, "randomize"]
