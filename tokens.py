@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,14 +15,26 @@ class ImageTokens:
     grid: (rows, columns) of the token grid; T = rows * columns until tokens are dropped.
     image_size: (height, width) in pixels of the picture they were made from.
     checkpoint: name of the checkpoint that made them.
+    weights: [B, T] in 0..1, how much FLUX's attention makes of each token; None where it is 1 for all.
     """
 
     embeddings: torch.Tensor
     grid: tuple[int, int]
     image_size: tuple[int, int]
     checkpoint: str
+    weights: torch.Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """Tokens of each picture."""
+        return self.embeddings.shape[1]
 
     @property
     def is_whole(self) -> bool:
         """True while every token of the grid is present."""
-        return self.embeddings.shape[1] == self.grid[0] * self.grid[1]
+        return self.count == self.grid[0] * self.grid[1]
+
+    def only(self, kept: slice | torch.Tensor) -> ImageTokens:
+        """Some tokens of each picture, by a slice or by a mask [T]; no longer a whole grid when others are left out."""
+        weights = None if self.weights is None else self.weights[:, kept]
+        return replace(self, embeddings=self.embeddings[:, kept], weights=weights)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from comfy_api.latest import io
 
@@ -44,9 +42,10 @@ class GridDotFocus(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "mode",
-                    options=["scale", "drop"],
+                    options=list(focus.MODES),
                     tooltip="scale multiplies each token by its weight, as published; drop takes tokens of weight 0 "
-                    "out of the context altogether, which is stricter and faster.",
+                    "out of the context altogether, which is stricter and faster; attention leaves the tokens as they "
+                    "are and weights how much FLUX looks at each, which is gradual.",
                 ),
             ],
             outputs=[
@@ -65,11 +64,8 @@ class GridDotFocus(io.ComfyNode):
 
     @classmethod
     def execute(cls, tokens: ImageTokens, dots: str, mode: str, mask: torch.Tensor | None = None) -> io.NodeOutput:
-        if not tokens.is_whole:
-            raise InputError("These tokens were already thinned by mode drop; focus once, or use mode scale before.")
         rows, columns = tokens.grid
         weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
         if mask is not None:
             weights = weights * focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
-        embeddings = focus.weigh(tokens.embeddings, weights, drop=mode == "drop")
-        return io.NodeOutput(replace(tokens, embeddings=embeddings), focus.at_image_size(weights, *tokens.image_size))
+        return io.NodeOutput(focus.focused(tokens, weights, mode), focus.at_image_size(weights, *tokens.image_size))

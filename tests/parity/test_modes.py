@@ -18,7 +18,7 @@ from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.nodes.controlnet import FluxUnionControlMode
 from qwen2vl_flux_pack.nodes.prepare import Qwen2VLFluxPrepareImage
 from qwen2vl_flux_pack.nodes.sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas
-from qwen2vl_flux_pack.patches import hidden_tokens
+from qwen2vl_flux_pack.patches.flux import attach, patch_model
 
 LIMIT = 5e-6
 STEPS, STRENGTH = 8, 0.8
@@ -28,7 +28,7 @@ VAE = StandInVAE()
 
 @pytest.fixture(scope="module")
 def model(tiny):
-    return hidden_tokens.patch_model(load_transformer(tiny))
+    return patch_model(load_transformer(tiny))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def conditioning(prompt: bool = False, tokens: str = "b", control_tokens: bool =
     if control_tokens:
         options["cross_attn_controlnet"] = a
     plain = [[b if tokens == "b" else a, options]]
-    return hidden_tokens.attach(plain, golden("encoder")["t5_projected"]) if prompt else plain
+    return attach(plain, golden("encoder")["t5_projected"]) if prompt else plain
 
 
 def controlled(given: list, control_net, hints, node=FluxUnionControlMode) -> list:
