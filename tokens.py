@@ -13,14 +13,14 @@ class ImageTokens:
 
     embeddings: [B, T, D] float, the encoder's last hidden states at the image tokens, row by row.
     grid: (rows, columns) of the token grid; T = rows * columns until tokens are dropped.
-    image_size: (height, width) in pixels of the picture they were made from.
+    picture: [B, H, W, C] in 0..1, the IMAGE they were made from, sharing its memory.
     checkpoint: name of the checkpoint that made them.
     weights: [B, T] in 0..1, how much FLUX's attention makes of each token; None where it is 1 for all.
     """
 
     embeddings: torch.Tensor
     grid: tuple[int, int]
-    image_size: tuple[int, int]
+    picture: torch.Tensor
     checkpoint: str
     weights: torch.Tensor | None = None
 

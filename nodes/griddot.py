@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+from io import BytesIO
+from pathlib import Path
+
+import folder_paths
 import torch
 from comfy_api.latest import io
 
 from .. import focus
 from ..errors import InputError
+from ..pictures import thumbnail
 from ..tokens import ImageTokens
 from .types import CATEGORY, Qwen2VLTokens
+
+THUMBNAIL_SIDE = 512
+DECIMALS = 3  # of the mask's values that go to the panel
 
 
 class GridDotFocus(io.ComfyNode):
@@ -66,6 +77,43 @@ class GridDotFocus(io.ComfyNode):
     def execute(cls, tokens: ImageTokens, dots: str, mode: str, mask: torch.Tensor | None = None) -> io.NodeOutput:
         rows, columns = tokens.grid
         weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
+        masked = None
         if mask is not None:
-            weights = weights * focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
-        return io.NodeOutput(focus.focused(tokens, weights, mode), focus.at_image_size(weights, *tokens.image_size))
+            masked = focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
+            weights = weights * masked
+        return io.NodeOutput(
+            focus.focused(tokens, weights, mode),
+            focus.at_image_size(weights, *tokens.picture.shape[1:3]),
+            ui={"griddot": [_shown(tokens, dots, masked)]},
+        )
+
+
+def _shown(tokens: ImageTokens, dots: str, mask: torch.Tensor | None) -> dict:
+    """What the panel in web/griddot draws after a run: the grid, the dots as they came in, the first picture and,
+    if there is one, the first mask as rows of weights."""
+    rows, columns = tokens.grid
+    shown = {"rows": rows, "columns": columns, "dots": dots}
+    if mask is not None:
+        shown["mask"] = [[round(value, DECIMALS) for value in row] for row in mask[0].tolist()]
+    try:
+        shown["picture"] = _temporary(tokens.picture[0])
+    except OSError as error:
+        logging.warning("GridDot Focus could not write a thumbnail for its panel: %s", error)
+    return shown
+
+
+def _temporary(picture: torch.Tensor) -> dict[str, str]:
+    """A picture [H, W, C] as a small file in ComfyUI's temp folder, in the words of its /view address.
+
+    The name tells the content, so that one picture is one file however often a dot is moved.
+    """
+    written = BytesIO()
+    thumbnail(picture, THUMBNAIL_SIDE).save(written, "JPEG", quality=85)
+    name = f"griddot_{hashlib.sha256(written.getvalue()).hexdigest()[:16]}.jpg"
+    folder = Path(folder_paths.get_temp_directory())
+    if not (folder / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{name}.{os.getpid()}"
+        part.write_bytes(written.getvalue())
+        part.replace(folder / name)
+    return {"filename": name, "subfolder": "", "type": "temp"}

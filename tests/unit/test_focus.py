@@ -150,7 +150,7 @@ def test_the_map_at_image_size(height, width):
 
 
 def tokens_of(embeddings: torch.Tensor, rows: int) -> ImageTokens:
-    return ImageTokens(embeddings, (rows, embeddings.shape[1] // rows), (28, 28), "any")
+    return ImageTokens(embeddings, (rows, embeddings.shape[1] // rows), torch.zeros(len(embeddings), 28, 28, 3), "any")
 
 
 def test_tokens_weighed():
