@@ -274,7 +274,11 @@ def test(arguments: list[str]) -> NoReturn:
 
 
 def bench(arguments: list[str]) -> NoReturn:
-    hand_over_to_comfyui("benchmarks", arguments)
+    folder, python = comfyui()
+    oracle = oracles(python)
+    hand_over(
+        [python, "-m", "benchmarks", *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle
+    )
 
 
 def lint(arguments: list[str]) -> NoReturn:

@@ -213,11 +213,17 @@ def written(folder: Path, stem: str, data: bytes) -> Path:
     while True:
         path = folder / (f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
         try:
-            with open(path, "xb") as file:
-                file.write(data)
-            return path
+            file = open(path, "xb")
         except FileExistsError:
             number += 1
+            continue
+        try:
+            with file:
+                file.write(data)
+        except OSError:
+            path.unlink()  # half a picture is none
+            raise
+        return path
 
 
 if __name__ == "__main__":

@@ -265,8 +265,12 @@ def _rejection(error: Mapping[str, Any] | str | None, node_errors: Mapping[str, 
     """One sentence that names each node and input the server complains about."""
     complaints: dict[str, list[str]] = {}
     for node_id, node in node_errors.items():
+        inputs: dict[str, list[str]] = {}
         for reason in node["errors"]:
-            complaint = _complaint(reason)
+            inputs.setdefault(_said(reason), []).append(reason["extra_info"].get("input_name"))
+        for said, names in inputs.items():  # ComfyUI repeats what a node's validation says for each input it looks at
+            named = ", ".join(f"'{name}'" for name in names if name)
+            complaint = f"input {named}: {said}" if named else said
             complaints.setdefault(complaint, []).append(f"node '{node_id}' ({node['class_type']})")
     told = [f"{', '.join(nodes)}: {complaint}" for complaint, nodes in complaints.items()]
     if not told and isinstance(error, Mapping):
@@ -274,14 +278,12 @@ def _rejection(error: Mapping[str, Any] | str | None, node_errors: Mapping[str, 
     return f"The server rejects the prompt: {'; '.join(told or [str(error)]).rstrip('.')}."
 
 
-def _complaint(reason: Mapping[str, Any]) -> str:
+def _said(reason: Mapping[str, Any]) -> str:
     """What the server says of one input; where the node's own validation speaks, its words alone."""
     name, details = reason["extra_info"].get("input_name"), reason["details"]
     if reason["type"] == "custom_validation_failed" and details != name:
-        said = details.removeprefix(f"{name} - ")
-    else:
-        said = reason["message"] + ("" if details in ("", name) else f" ({details})")
-    return f"input '{name}': {said}" if name else said
+        return details.removeprefix(f"{name} - ")
+    return reason["message"] + ("" if details in ("", name) else f" ({details})")
 
 
 def _until_none(arriving: queue.SimpleQueue[Event | None]) -> Iterator[Event]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from . import encoder, imports, memory, segmentation
+from . import annotators, encoder, imports, memory, segmentation
 
-BENCHMARKS = {"imports": imports, "memory": memory, "encoder": encoder, "segmentation": segmentation}
+BENCHMARKS = {
+    "imports": imports,
+    "memory": memory,
+    "encoder": encoder,
+    "segmentation": segmentation,
+    "annotators": annotators,
+}
 
 
 def main() -> None:

@@ -1,5 +1,9 @@
 """OpenCV's resizes, to the bit, without OpenCV: the fixed-point arithmetic of its 8-bit pictures is part of what the
-published annotators compute (modules/imgproc/src/resize.cpp of OpenCV 4)."""
+published annotators compute (modules/imgproc/src/resize.cpp of OpenCV 4).
+
+A requirement on OpenCV would put a second distribution of it over the one that other packs have installed, which is a
+common way to break both; these few lines are compared with the real one in tests/parity.
+"""
 
 from __future__ import annotations
 

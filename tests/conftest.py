@@ -110,7 +110,11 @@ def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, checkpoint_root: Path, tiny: Path, sam2_folder: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    checkpoint_root: Path,
+    tiny: Path,
+    sam2_folder: Path,
+    controlnet_folder: Path,
 ) -> Iterator[ComfyServer]:
     """A real ComfyUI with the pack, with input, output, temp and user folders of its own."""
     home = tmp_path_factory.mktemp("comfyui")
@@ -120,6 +124,7 @@ def server(
         "diffusion_models": str(_single_file_flux(home / "unet").parent),
         "vae": str(ROOT / "demo" / "flux" / "vae"),
         "sam2": str(sam2_folder),
+        "controlnet": str(controlnet_folder),
     }
     paths.write_text(json.dumps({"tests": models}))  # JSON is YAML
     folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
@@ -146,16 +151,23 @@ def tiny(checkpoint_root: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small(checkpoint_root: Path) -> Path:
+def controlnet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models/controlnet folder that the server reads."""
+    return tmp_path_factory.mktemp("controlnet")
+
+
+@pytest.fixture(scope="session")
+def small(checkpoint_root: Path, controlnet_folder: Path) -> Path:
     """The demo checkpoint with a ControlNet and annotators of random weights beside it, each in its published place;
-    listed by the server as `small`."""
+    listed by the server as `small`. The ControlNet is in models/controlnet too, as `union.safetensors`."""
     from annotator_weights import write_depth, write_mteed, write_sam2
     from control_weights import write_union
 
     folder = checkpoint_root / "small"
     for part in ("qwen2-vl", "flux"):
         shutil.copytree(ROOT / "demo" / part, folder / part)
-    write_union(folder / "controlnet")
+    union = write_union(folder / "controlnet") / "diffusion_pytorch_model.safetensors"
+    shutil.copy(union, controlnet_folder / "union.safetensors")
     write_depth(folder / "depth-anything-v2" / "depth_anything_v2_vits.pth")
     write_mteed(folder / "anyline" / "MTEED.pth")
     write_sam2(folder / "segment-anything-2" / "sam2_hiera_tiny.pt")

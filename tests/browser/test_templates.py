@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -17,15 +18,42 @@ from qwen2vl_flux_pack.automation.server import ComfyServer
 
 PATIENCE = 60.0
 REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
+COMPLETE = [*ON_DEMO, "inpaint"]
+"""Workflows that name no file of the reader's own."""
+BOXES = """vue => {
+    const shown = {};
+    for (const element of document.querySelectorAll("[data-node-id]")) {
+        const { width, height } = element.getBoundingClientRect();
+        const [, tallest] = shown[element.dataset.nodeId] ?? [0, 0];
+        const size = [width, height].map(pixels => Math.round(pixels / app.canvas.ds.scale));
+        if (size[1] > tallest) shown[element.dataset.nodeId] = size;
+    }
+    const title = LiteGraph.NODE_TITLE_HEIGHT;
+    return app.graph.nodes.map(node => {
+        const size = vue ? shown[node.id] : [node.size[0], node.size[1] + title];
+        return [node.type, node.pos[0], node.pos[1] - title, ...size];
+    });
+}"""
+"""Type, left, top, width and height of every node as it is drawn, its title too. Vue draws nodes larger than the file
+says, and more than one element carries a node's id."""
+GROUPS = "app.graph.groups.map(group => [group.title, ...group.pos, ...group.size])"
+
+each_renderer = pytest.mark.parametrize("vue", [False, True], ids=["litegraph", "vue"])
 
 
 @pytest.fixture
-def page(browser: Browser, server: ComfyServer, example: str) -> Iterator[Page]:
+def vue() -> bool:
+    """Whether nodes are drawn by Vue; tests of both renderers parametrize it."""
+    return False
+
+
+@pytest.fixture
+def page(browser: Browser, server: ComfyServer, example: str, vue: bool) -> Iterator[Page]:
     """The interface, past its first greeting, with the picture that the workflows open in the input folder.
 
     A test fails when the page throws, or logs an error after the interface has come up.
     """
-    settings = json.dumps({"Comfy.TutorialCompleted": True}).encode()
+    settings = json.dumps({"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": vue}).encode()
     urlopen(Request(f"{server.url}/settings", settings, {"Content-Type": "application/json"})).close()
     page = browser.new_page(viewport={"width": 1920, "height": 1080})
     page.set_default_timeout(PATIENCE * 1000)
@@ -70,21 +98,43 @@ def open_template(page: Page, name: str) -> None:
 def test_thumbnails(page: Page, tmp_path: Path) -> None:
     dialog = open_category(page)
     for name in GRAPHS:
-        picture = dialog.get_by_test_id(f"template-workflow-{name}").locator("img")
+        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()  # pictures are loaded when they come into view
+        picture = card.locator("img")
         picture.wait_for()
         page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
         assert "default-template" not in picture.get_attribute("src")
     page.screenshot(path=tmp_path / "templates.png")
 
 
+@each_renderer
 @pytest.mark.parametrize("name", GRAPHS)
-def test_opens_without_a_missing_node(page: Page, name: str, tmp_path: Path) -> None:
+def test_opens_tidy_and_without_a_missing_node(page: Page, name: str, vue: bool, tmp_path: Path) -> None:
     open_template(page, name)
     page.screenshot(path=tmp_path / f"{name}.png")
     unknown = "app.graph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
     assert page.evaluate(unknown) == []
-    assert page.get_by_role("button", name=REPORT).count() == (name not in ON_DEMO)  # single files are the reader's own
+    assert page.get_by_role("button", name=REPORT).count() == (name not in COMPLETE)
     assert canonical(page.evaluate("async () => (await app.graphToPrompt()).output")) == canonical(GRAPHS[name])
+    assert page.evaluate("LiteGraph.vueNodesMode") == vue
+    nodes = page.evaluate(BOXES, vue)
+    assert not [f"{one[0]} and {other[0]}" for one, other in itertools.combinations(nodes, 2) if overlap(one, other)]
+    groups = page.evaluate(GROUPS)
+    for node in nodes:
+        inside = [group for group in groups if holds(group, node)]
+        touched = [group for group in groups if overlap(group, node)]
+        assert inside == touched and len(inside) == (node[0] != "MarkdownNote"), node
+
+
+def overlap(one: list, other: list) -> bool:
+    """Whether two boxes meet; what they are comes first, then left, top, width, height."""
+    (_, *one), (_, *other) = one, other
+    return all(one[at] < other[at] + other[at + 2] and other[at] < one[at] + one[at + 2] for at in (0, 1))
+
+
+def holds(outer: list, inner: list) -> bool:
+    (_, *outer), (_, *inner) = outer, inner
+    return all(outer[at] <= inner[at] and inner[at] + inner[at + 2] <= outer[at] + outer[at + 2] for at in (0, 1))
 
 
 @pytest.mark.parametrize("name", ON_DEMO)

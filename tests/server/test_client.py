@@ -390,3 +390,18 @@ def test_two_pictures_of_one_name(client, root, tmp_path):
 def test_a_file_that_the_server_does_not_have(client):
     with pytest.raises(ComfyError, match="GET /view .* answered 404"):
         client.fetch({"filename": "gone.png", "subfolder": "", "type": "output"})
+
+
+def test_a_sentence_said_of_two_inputs_is_told_once(client, example):
+    """ComfyUI hands a node's own complaint on for each input that its validation looks at."""
+    segment = {"sam2": ["sam2", 0], "image": ["image", 0], "points": "the left one", "box": "", "candidates": "best"}
+    prompt = {
+        "image": {"class_type": "LoadImage", "inputs": {"image": example}},
+        "sam2": {"class_type": "SAM2Loader", "inputs": {"file": "gone"}},
+        "segment": {"class_type": "SAM2Segment", "inputs": segment},
+        "save": {"class_type": "MaskPreview", "inputs": {"mask": ["segment", 0]}},
+    }
+    with pytest.raises(PromptRejected) as raised:
+        client.run(prompt)
+    assert str(raised.value).count("not JSON text") == 1
+    assert "input 'points', 'box': The points are not JSON text" in str(raised.value)

@@ -28,7 +28,7 @@ from sentences import one_sentence
 from qwen2vl_flux_pack.automation import graphs
 from qwen2vl_flux_pack.automation.client import ComfyError, PromptRejected, RunInterrupted
 from qwen2vl_flux_pack.automation.generate import Request, generate, prompt_for
-from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER
+from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER, generate_options
 from qwen2vl_flux_pack.automation.installation import python_in
 from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
 
@@ -40,7 +40,8 @@ OWN = {
     "sam2_model": f"{CHECKPOINT}/segment-anything-2/sam2_hiera_tiny.pt",
 }
 SMALL = {"checkpoint": CHECKPOINT, "size": 128, "steps": 2}
-VARIATION = ["--mode", "variation", "--input_image", "photo.png", "--size", "64", "--steps", "2"]
+PHOTOGRAPH = ["--mode", "variation", "--input_image", "photo.png", "--checkpoint", "demo"]
+VARIATION = [*PHOTOGRAPH, "--size", "64", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +393,29 @@ def test_the_bundled_checkpoint_only_where_there_is_no_other(root, bare, client,
     assert listed[0] != "demo"
 
 
+@pytest.mark.parametrize(
+    "flag, node, name",
+    [
+        ("steps", "Qwen2VLFluxSigmas", "steps"),
+        ("denoise_strength", "Qwen2VLFluxSigmas", "strength"),
+        ("guidance_scale", "FluxGuidance", "guidance"),
+        ("line_strength", "ControlNetApplyAdvanced", "strength"),
+        ("size", "Qwen2VLFluxSize", "size"),
+        ("size", "Qwen2VLFluxPrepareImage", "size"),
+        ("seed", "RandomNoise", "noise_seed"),
+    ],
+)
+def test_flags_reach_as_far_as_the_nodes(client, folder, monkeypatch, flag, node, name):
+    monkeypatch.chdir(folder)
+    inputs = client.object_info()[node]["input"]
+    limits = {**inputs["required"], **inputs.get("optional", {})}[name][1]
+    for end, beyond in ((limits["min"], -1), (limits["max"], 1)):
+        told = ["--mode", "img2img", "--input_image", "photo.png", f"--{flag}"]
+        assert getattr(generate_options([*told, str(end)]).request, flag) == end
+        with pytest.raises(SystemExit):
+            generate_options([*told, str(end + beyond)])
+
+
 # ---- what fails ----------------------------------------------------------------------------------------------------
 
 
@@ -424,8 +448,6 @@ def test_a_program_gets_the_errors_and_the_pictures(client, folder):
 
 # ---- Ctrl-C --------------------------------------------------------------------------------------------------------
 
-LONG = ["--size", "128", "--checkpoint", "demo", "--mode", "variation", "--input_image", "photo.png"]
-
 
 def last_history(server: ComfyServer) -> dict:
     return list(asked(server, "history").values())[-1]
@@ -433,7 +455,7 @@ def last_history(server: ComfyServer) -> dict:
 
 def test_interrupted_while_it_samples(command, server, folder):
     """The finished picture stays, the running prompt ends on the server, nothing is left in its queue."""
-    told = [*command, *LONG, "--steps", "300", "--image_count", "5", "--seed", "1"]
+    told = [*command, *PHOTOGRAPH, "--steps", "300", "--image_count", "5", "--seed", "1"]
     with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         for line in running.stdout:
             if line.startswith("[2/5] seed 2: SamplerCustomAdvanced"):
@@ -475,7 +497,7 @@ def test_interrupted_while_it_waits(command, server, client, folder, example):
 
 
 def test_somebody_else_interrupts(command, client, folder):
-    told = [*command, *LONG, "--steps", "5000"]
+    told = [*command, *PHOTOGRAPH, "--steps", "5000"]
     with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         next(line for line in running.stdout if "SamplerCustomAdvanced" in line)
         client.interrupt()
@@ -486,7 +508,7 @@ def test_somebody_else_interrupts(command, client, folder):
 
 def test_nobody_reads_what_it_says(command, server, folder):
     """As in `generate.py ... | head -1`: it stops, and so does the prompt."""
-    told = [*command, *LONG, "--steps", "400"]
+    told = [*command, *PHOTOGRAPH, "--steps", "400"]
     with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         next(line for line in running.stdout if "SamplerCustomAdvanced" in line)
         running.stdout.close()

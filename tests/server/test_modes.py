@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed
-from qwen2vl_flux_pack.automation.graphs import PAINTED, Prompt, image_to_image, inpaint, node
+from qwen2vl_flux_pack.automation.graphs import PAINTED, Hint, Prompt, controlnet, image_to_image, inpaint, node
 
 YELLOW, CYAN, NAVY, GREY = (250, 220, 40), (40, 200, 220), (20, 40, 90), (128, 126, 128)
 CIRCLE = (slice(64, 112), slice(12, 60))  # where the reference has its yellow circle, rows and columns
@@ -174,3 +174,58 @@ def test_native_sampling_nodes(client, reference, mask):
     )
     pixels = made(client, graph)[0]
     assert share(pixels[CIRCLE], YELLOW) > 0.5 and share(pixels, CYAN) > 0.03
+
+
+@pytest.fixture(scope="module")
+def guided(small) -> dict[str, object]:
+    """ControlNet and annotators of random weights: they disturb the picture rather than guide it."""
+    hints = [
+        Hint("depth", "small/depth-anything-v2/depth_anything_v2_vits.pth", 0.1),
+        Hint("line", "small/anyline/MTEED.pth", 0.1),
+    ]
+    return {"hints": hints, "control_net": "small/controlnet", "checkpoint": "small", "steps": 6, "seed": 3}
+
+
+def test_controlnet(client, reference, other, guided):
+    """Each hint counts, and the maps are of the picture's size; without strength both leave the picture alone."""
+    run = client.run(controlnet(reference, reference=other, **guided))
+    for name in ("depth_save", "line_save", "save"):
+        (image,) = run.outputs[name]["images"]
+        assert Image.open(io.BytesIO(client.fetch(image))).size == (128, 128)
+    both = made(client, controlnet(reference, reference=other, **guided))
+    depth = made(client, controlnet(reference, reference=other, **{**guided, "hints": guided["hints"][:1]}))
+    assert np.abs(both - depth).mean() > 1
+    mute = [Hint(hint.kind, hint.model, 0.0) for hint in guided["hints"]]
+    silent = made(client, controlnet(reference, reference=other, **{**guided, "hints": mute}))
+    told = {"checkpoint": "small", "steps": 6, "seed": 3}
+    assert np.abs(silent - made(client, image_to_image(reference, reference=other, **told))).max() <= 1
+
+
+def test_the_published_start_forgets_the_picture(client, reference, guided):
+    """At little strength the picture shows through by default, and not from pure noise."""
+    kept = through_the_vae(client, image_to_image(reference))
+    mute = [Hint(hint.kind, hint.model, 0.0) for hint in guided["hints"]]
+    told = {**guided, "hints": mute, "strength": 0.3, "steps": 10}
+    ours, published = (made(client, controlnet(reference, as_published=mode, **told)) for mode in (False, True))
+    assert np.abs(ours - kept).mean() < 8 < np.abs(published - kept).mean()
+
+
+def test_controlnet_inpaint_leaves_the_rest_alone(client, reference, mask, guided):
+    prompt = controlnet(reference, mask=mask, **{**guided, "strength": 1.0}, batch_size=2)
+    kept = through_the_vae(client, prompt)[0]
+    pictures = made(client, prompt)
+    assert len(pictures) == 2
+    rest = np.ones((128, 128), bool)
+    rest[: 80 + FAR, 52 - FAR :] = False  # the noise of random weights is seen from farther
+    for pixels in pictures:
+        assert np.abs(pixels - kept)[rest].max() <= 1
+        assert np.abs(pixels - kept)[~rest].mean() > 5
+
+
+def test_a_single_file_with_the_native_loader_is_the_same(client, reference, guided):
+    """ComfyUI's own loader and the pack's give one picture; the prompt reaches both the FLUX and the ControlNet."""
+    told = {**guided, "hints": guided["hints"][:1], "prompt": "a red circle"}
+    folder = made(client, controlnet(reference, **told))
+    single = made(client, controlnet(reference, **{**told, "control_net": "union.safetensors"}))
+    assert np.array_equal(folder, single)
+    assert not np.array_equal(folder, made(client, controlnet(reference, **{**told, "prompt": "two blue squares"})))

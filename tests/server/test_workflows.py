@@ -11,14 +11,28 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from bundled import FOLDER, GRAPHS, ON_DEMO, SINGLE_FILES, WORDS, canonical, node, only
-from PIL import Image
+from bundled import EXAMPLE, FOLDER, GRAPHS, HINTS, MIDDLE, ON_DEMO, SINGLE_FILES, UNION, WORDS, canonical, node, only
+from PIL import Image, ImageChops, ImageStat
 
 from qwen2vl_flux_pack.automation.client import ComfyClient
 from qwen2vl_flux_pack.automation.graphs import Prompt, variation
 from qwen2vl_flux_pack.automation.server import HOST, ComfyServer
 
 Comfy = Callable[..., dict]
+PAINTED = "painted.png"
+SMALL_FILES = {
+    "demo": "small",
+    EXAMPLE: PAINTED,
+    UNION: "small/controlnet",
+    HINTS[0].model: "small/depth-anything-v2/depth_anything_v2_vits.pth",
+    HINTS[1].model: "small/anyline/MTEED.pth",
+    MIDDLE.model: "small/segment-anything-2/sam2_hiera_tiny.pt",
+}
+"""What stands in for the files that the workflows name."""
+QUICK = {"steps": 2, "batch_size": 1, "amount": 1, "resolution": 256}
+MAPS = {"sam2_focus": 1, "inpaint": 0, "sam2_inpaint": 1, "controlnet": 2, "controlnet_published": 2}
+MAPS |= {"controlnet_inpaint": 2}
+"""Workflows for files of the reader's own or a painted picture, and how many maps and overlays they show."""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +120,49 @@ def test_single_files_give_the_same_pictures(comfy: Comfy, client: ComfyClient, 
     assert not set(SINGLE_FILES.values()) & set(map(str, inputs(graph)))
     single = pictures(client, graph)
     assert len(single) == 4 and single == pictures(client, variation(example, prompt=prompt, batch_size=4, seed=seed))
+
+
+@pytest.fixture(scope="module")
+def painted(root: Path, server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Image.Image:
+    """A picture as the mask editor leaves it, transparent where its right half was painted, uploaded as PAINTED."""
+    path = tmp_path_factory.mktemp("painted") / PAINTED
+    picture = Image.open(root / "demo" / "reference.png").convert("RGBA").resize((128, 128))
+    alpha = Image.new("L", picture.size, 255)
+    alpha.paste(0, (64, 0, 128, 128))
+    picture.putalpha(alpha)
+    picture.save(path)
+    assert ComfyClient(server.url).upload_image(path) == PAINTED
+    return picture
+
+
+def test_every_workflow_is_run_here() -> None:
+    assert {*ON_DEMO, *MAPS, "variation_single_file"} == set(GRAPHS)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_workflow_runs_on_small_files(
+    comfy: Comfy, client: ComfyClient, small: Path, painted: Image.Image, name: str
+) -> None:
+    graph = api_form(comfy, name)
+    for entry in graph.values():
+        given = entry["inputs"]
+        given |= {key: SMALL_FILES[given[key]] for key in given if str(given[key]) in SMALL_FILES}
+        given |= {key: QUICK[key] for key in given.keys() & QUICK.keys()}
+    outputs = client.run(graph).outputs
+    shown = [image for output in outputs.values() for image in output["images"]]
+    pixels = [Image.open(io.BytesIO(client.fetch(image))).convert("RGB") for image in shown]
+    assert all(picture.size == (128, 128) and picture.getcolors(1) is None for picture in pixels)
+    assert [graph[key]["class_type"] for key in outputs].count("PreviewImage") == MAPS[name]
+    (saved,) = (picture for picture, image in zip(pixels, shown, strict=True) if image["type"] == "output")
+    kept, changed = (change(saved, painted.convert("RGB"), half) for half in ((0, 0, 48, 128), (64, 0, 128, 128)))
+    assert changed > 10
+    assert (kept < 8) == (name in ("inpaint", "controlnet_inpaint"))
+
+
+def change(one: Image.Image, other: Image.Image, part: tuple[int, int, int, int]) -> float:
+    """Mean difference of two pictures in a part of them, 0..255."""
+    bands = ImageStat.Stat(ImageChops.difference(one.crop(part), other.crop(part))).mean
+    return sum(bands) / len(bands)
 
 
 def inputs(prompt: Prompt) -> list[object]:

@@ -1,0 +1,238 @@
+"""Depth Anything V2 and AnyLine files: every way of storing them, and every file or picture that is not one."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+from annotator_weights import depth_shapes, mteed_shapes, random_tensors, write_depth, write_mteed
+from safetensors.torch import save_file
+from sentences import one_sentence
+
+from qwen2vl_flux_pack.checkpoints.depth_anything import VARIANTS
+from qwen2vl_flux_pack.errors import CheckpointError, InputError
+from qwen2vl_flux_pack.models.annotator_sizes import reading_size
+from qwen2vl_flux_pack.models.anyline import load_anyline
+from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
+
+PATCHES = "pretrained.patch_embed.proj.weight"
+PARAMETERS = {"vits": 24_785_089, "vitb": 97_470_785, "vitl": 335_315_649}
+"""As the authors give them: 24.8, 97.5 and 335.3 million."""
+
+
+def hollow(shapes: dict) -> dict[str, torch.Tensor]:
+    """Tensors of zeros that take no space in a .pth file."""
+    return {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
+
+
+def saved(path, state: object):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
+    return path
+
+
+def written(path, content: bytes | str):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+# ---- what can be read ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+@pytest.mark.parametrize("name", ["depth_anything_v2_vits.pth", "any name at all.pt"])
+def test_variants_are_seen_from_the_tensors(tmp_path, variant, name):
+    shapes = depth_shapes(variant.name)
+    assert sum(torch.Size(shape).numel() for shape in shapes.values()) == PARAMETERS[variant.name]
+    model = load_depth_anything(saved(tmp_path / name, hollow(shapes)))
+    assert model.variant == variant and model.name == name
+
+
+def test_mteed_has_58910_weights():
+    assert sum(torch.Size(shape).numel() for shape in mteed_shapes().values()) == 58_910
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_safetensors_of_any_precision(tmp_path, dtype):
+    """As other packs place them: kept as stored, computed in float32."""
+    model = load_depth_anything(write_depth(tmp_path / "depth_anything_v2_vits_fp16.safetensors", dtype=dtype))
+    exact = load_depth_anything(write_depth(tmp_path / "depth_anything_v2_vits.pth"))
+    assert {value.dtype for value in model.network.state_dict().values()} == {dtype}
+    picture = torch.rand(1, 60, 70, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        error = (model.depth(picture) - exact.depth(picture)).abs().max()
+    assert error <= {torch.float32: 0, torch.float16: 0.02, torch.bfloat16: 0.2}[dtype]
+
+
+@pytest.mark.parametrize("nest", [None, "model", "state_dict"])
+def test_nested_weights(tmp_path, nest):
+    depth, lines = hollow(depth_shapes("vits")), hollow(mteed_shapes())
+    load_depth_anything(saved(tmp_path / "depth.pth", {nest: depth} if nest else depth))
+    load_anyline(saved(tmp_path / "lines.pth", {nest: lines} if nest else lines))
+
+
+def test_lines_from_safetensors_are_the_same(tmp_path):
+    original = load_anyline(write_mteed(tmp_path / "MTEED.pth")).network.state_dict()
+    other = load_anyline(write_mteed(tmp_path / "MTEED.safetensors")).network.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in original.items())
+
+
+# ---- what cannot -----------------------------------------------------------------------------------------------------
+
+
+class RunsCode:
+    def __reduce__(self):
+        return print, ("pickled code ran",)
+
+
+def changed(path, shapes: dict, **changes):
+    """A file with tensors replaced by name, or taken out (None)."""
+    state = {**hollow(shapes), **changes}
+    return saved(path, {name: value for name, value in state.items() if value is not None})
+
+
+COMMON = {
+    "missing": (lambda f: f / "gone.pth", "is missing; download it"),
+    "empty": (lambda f: written(f / "a.pth", b""), "is empty"),
+    "web page": (lambda f: written(f / "a.pth", "<!DOCTYPE html><html>"), "is a web page"),
+    "pointer": (lambda f: written(f / "a.safetensors", "version https://git-lfs"), "Git LFS pointer"),
+    "no safetensors": (lambda f: written(f / "a.safetensors", b"\x00" * 64), "is not a safetensors file"),
+    "cut short": (lambda f: written(f / "a.pth", saved(f / "b.pth", {"a": torch.ones(9)}).read_bytes()[:300]), "short"),
+    "pickled code": (lambda f: written(f / "a.pth", pickle.dumps({"a": RunsCode()})), "not a file of plain tensors"),
+    "a list": (lambda f: saved(f / "a.pth", [torch.ones(1)]), "something else than named tensors"),
+    "nothing in it": (lambda f: saved(f / "a.pth", {}), "holds no tensors"),
+    "a diffusion model": (
+        lambda f: saved(f / "a.pth", {"double_blocks.0.img_attn.qkv.weight": torch.ones(1)}),
+        "a diffusion model",
+    ),
+    "something else": (lambda f: saved(f / "a.pth", {"linear.weight": torch.ones(1)}), "another model (with 'linear.w"),
+}
+
+SMALL = depth_shapes("vits")
+
+
+def published(folder, config: dict, state: dict | None = None):
+    written(folder / "config.json", json.dumps(config))
+    save_file(state or {"backbone.embeddings.cls_token": torch.zeros(1, 1, 384)}, folder / "model.safetensors")
+    return folder
+
+
+def config(**backbone) -> dict:
+    backbone = {"hidden_size": 384, "out_indices": [3, 6, 9, 12], **backbone}
+    return {"model_type": "depth_anything", "backbone_config": backbone}
+
+
+DEPTH = {
+    "a tensor is missing": (lambda f: changed(f / "a.pth", SMALL, **{"pretrained.norm.bias": None}), "lacks pretr"),
+    "half of it": (lambda f: saved(f / "a.pth", hollow(dict(list(SMALL.items())[100:]) | {PATCHES: SMALL[PATCHES]})),
+        "more tensors, which Depth Anything V2 vits calls for"),
+    "one too many": (lambda f: changed(f / "a.pth", SMALL, **{"depth_head.extra": torch.ones(1)}), "does not know"),
+    "another shape": (lambda f: changed(f / "a.pth", SMALL, **{"pretrained.pos_embed": torch.ones(1, 257, 384)}),
+        "as [1, 257, 384] where Depth Anything V2 vits calls for [1, 1370, 384]"),
+    "whole numbers": (lambda f: (save_file({**random_tensors(SMALL), "pretrained.cls_token": torch.ones(
+        1, 1, 384, dtype=torch.int8)}, f / "a.safetensors"), f / "a.safetensors")[1], "as int8"),
+    "a depth of vitl": (lambda f: changed(f / "a.pth", SMALL, **{"pretrained.blocks.12.norm1.weight": torch.ones(384)}),
+        "pretrained.blocks.12.norm1.weight, which Depth Anything V2 vits does not know"),
+    "giant": (lambda f: changed(f / "a.pth", SMALL, **{PATCHES: torch.ones(1536, 3, 14, 14)}), "384 (vits), 768"),
+    "a scalar": (lambda f: changed(f / "a.pth", SMALL, **{PATCHES: torch.ones(())}), "384 (vits), 768 (vitb)"),
+    "metric": (lambda f: saved(f / "depth_anything_v2_metric_hypersim_vits.pth", hollow(SMALL)), "is a metric model"),
+    "V1": (lambda f: saved(f / "depth_anything_vits14.pth", hollow(SMALL)), "is a Depth Anything V1 model"),
+    "V3": (lambda f: saved(f / "a.pth", {"model.backbone.pretrained.cls_token": torch.ones(1)}), "Depth Anything V3"),
+    "video": (lambda f: saved(f / "a.pth", {"head.motion_modules.0.weight": torch.ones(1)}), "Video Depth Anything"),
+    "MiDaS": (lambda f: saved(f / "a.pth", {"pretrained.model.cls_token": torch.ones(1)}), "a MiDaS or ZoeDepth"),
+    "SAM": (lambda f: saved(f / "a.pth", {"image_encoder.trunk.pos_embed": torch.ones(1)}), "a Segment Anything model"),
+    "DINOv2": (lambda f: saved(f / "a.pth", {"patch_embed.proj.weight": torch.ones(1)}), "without a depth head"),
+    "a file without its folder": (lambda f: saved(f / "model.pth", {
+        "backbone.embeddings.cls_token": torch.ones(1)}), "whose config.json tells Depth Anything V2 from V1"),
+    "folder without weights": (lambda f: written(f / "m" / "config.json", "{}").parent, "has neither model.safet"),
+    "folder with garbled config": (lambda f: (published(f / "m", {}), written(f / "m" / "config.json", "{"))[0],
+        "is not a JSON file"),
+    "folder of another model": (lambda f: published(f / "m", {"model_type": "dpt"}), "the model 'dpt', not Depth"),
+    "folder without a type": (lambda f: published(f / "m", {}), "has no entry model_type"),
+    "metric folder": (lambda f: published(f / "m", {**config(), "depth_estimation_type": "metric"}), "of metric depth"),
+    "V1 folder": (lambda f: published(f / "m", config(out_indices=[9, 10, 11, 12])), "a Depth Anything V1 model"),
+    "large V1 folder": (lambda f: published(f / "m", config(hidden_size=1024, out_indices=[21, 22, 23, 24])), "V1"),
+    "folder with odd taps": (lambda f: published(f / "m", config(out_indices=[1, 2, 3, 4])), "[3, 6, 9, 12] as in"),
+    "folder without taps": (lambda f: published(f / "m", config(out_indices=None)), "backbone_config.out_indices"),
+    "folder of a giant": (lambda f: published(f / "m", config(hidden_size=1536)), "not 384, 768 or 1024"),
+    "folder of no width": (lambda f: published(f / "m", config(hidden_size="wide")), "not a whole number"),
+    "folder with other weights": (lambda f: published(f / "m", config()), "not Depth Anything V2"),
+    "config of another size": (lambda f: published(f / "m", config(hidden_size=768), {
+        "backbone.embeddings.patch_embeddings.projection.weight": torch.ones(384, 3, 14, 14),
+        "head.conv1.bias": torch.ones(32)}), "describes the vitb model and model.safetensors holds another"),
+}  # fmt: skip
+
+LINES = {
+    "a tensor is missing": (lambda f: changed(f / "a.pth", mteed_shapes(), **{"side_1.conv.bias": None}), "lacks side"),
+    "one too many": (lambda f: changed(f / "a.pth", mteed_shapes(), extra=torch.ones(1)), "does not know"),
+    "another shape": (lambda f: changed(f / "a.pth", mteed_shapes(), **{"side_1.conv.bias": torch.ones(9)}),
+        "as [9] where AnyLine's TEED calls for [32]"),
+    "whole numbers": (lambda f: (save_file({**random_tensors(mteed_shapes()), "side_1.conv.bias": torch.ones(
+        32, dtype=torch.int32)}, f / "a.safetensors"), f / "a.safetensors")[1], "as int32"),
+    "HED": (lambda f: saved(f / "a.pth", {"netVggOne.0.weight": torch.ones(1)}), "a HED model"),
+    "PiDiNet": (lambda f: saved(f / "a.pth", {"init_block.weight": torch.ones(1)}), "a PiDiNet model"),
+    "line art": (lambda f: saved(f / "a.pth", {"model0.1.weight": torch.ones(1)}), "a line art model"),
+    "LDC": (lambda f: changed(f / "a.pth", mteed_shapes(), **{"dblock_4.a": torch.ones(1)}), "an LDC or DexiNed"),
+    "other TEED": (lambda f: changed(f / "a.pth", mteed_shapes(), **{"block_cat.conv1.weight": torch.ones(1)}),
+        "another version of TEED"),
+    "depth": (lambda f: saved(f / "a.pth", hollow(SMALL)), "holds a Depth Anything model, not AnyLine's TEED"),
+    "SAM": (lambda f: saved(f / "a.pth", {"image_encoder.trunk.pos_embed": torch.ones(1)}), "a Segment Anything model"),
+    "a folder": (lambda f: published(f / "m", config()), "is a folder, and AnyLine is one file; choose MTEED.pth"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*COMMON, *DEPTH])
+def test_bad_depth_files(tmp_path, case, capsys):
+    make, expected = {**COMMON, **DEPTH}[case]
+    with pytest.raises(CheckpointError) as caught:
+        load_depth_anything(make(tmp_path))
+    assert expected in one_sentence(caught.value)
+    assert "pickled code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", [*COMMON, *LINES])
+def test_bad_line_files(tmp_path, case, capsys):
+    make, expected = {**COMMON, **LINES}[case]
+    with pytest.raises(CheckpointError) as caught:
+        load_anyline(make(tmp_path))
+    assert expected in one_sentence(caught.value)
+    assert "pickled code ran" not in capsys.readouterr().out
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [torch.rand(8, 8, 3), torch.rand(1, 0, 8, 3), torch.rand(0, 8, 8, 3), torch.full((1, 8, 8, 3), torch.nan),
+     torch.full((1, 8, 8, 3), torch.inf)],
+    ids=["no batch", "no height", "empty batch", "NaN", "infinity"],
+)  # fmt: skip
+def test_bad_pictures(tmp_path, picture):
+    depth = load_depth_anything(saved(tmp_path / "depth.pth", hollow(SMALL)))
+    lines = load_anyline(write_mteed(tmp_path / "MTEED.pth"))
+    for mapped in (depth.depth, lines.lines):
+        with pytest.raises(InputError) as caught:
+            mapped(picture)
+        assert one_sentence(caught.value).startswith("The image ")
+
+
+def test_a_map_without_depth_is_black(tmp_path):
+    """Weights of zeros give the same depth everywhere: no division by nothing."""
+    depth = load_depth_anything(saved(tmp_path / "depth.pth", hollow(SMALL)))
+    with torch.inference_mode():
+        made = depth.depth(torch.rand(2, 30, 40, 4))
+    assert made.shape == (2, 30, 40, 3) and not made.any()
+
+
+@pytest.mark.parametrize("side, step", [(518, 14), (1280, 64), (64, 64)])
+@pytest.mark.parametrize("height, width", [(1, 1), (300, 420), (4096, 1), (1, 16384), (100, 399), (2160, 3840)])
+def test_reading_size(height, width, side, step):
+    rows, columns = reading_size(height, width, side, step)
+    assert rows % step == columns % step == 0 and rows * columns <= 4.7 * max(side, 4 * step) ** 2
+    if max(height, width) <= 4 * min(height, width):
+        assert abs(min(rows, columns) - side) <= step / 2
+        assert abs(max(rows, columns) - side * max(height, width) / min(height, width)) <= step / 2
