@@ -20,7 +20,7 @@ import { focusMap } from "./arithmetic.js";
 export const KEEP = "#4cc9ff"; // blue and orange: apart for every kind of colour vision
 export const SUPPRESS = "#ff7a45";
 const SHADE = [9, 11, 18]; // what weight 0 looks like over a picture
-const SHADE_MOST = 0.8;
+const SHADE_MOST = 0.68;
 const FINE = 96; // rows or columns of the smooth map, before the grid is known
 const GUIDES = 6;
 const RINGS = 6; // with more dots, only the ring of the chosen or pointed one is drawn
