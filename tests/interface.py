@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import Request, urlopen
+from weakref import WeakKeyDictionary
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -36,10 +37,25 @@ def opened(
         page.route(blocked, lambda route: route.abort())
     page.goto(server.url)
     await_interface(page)
-    page.on("console", lambda said: thrown.append(f"{said.text} ({said.location['url']})") if is_error(said) else None)
+    logged: list[str] = []
+    page.on("console", lambda said: logged.append(f"{said.text} ({said.location['url']})") if is_error(said) else None)
+    _logged[page] = logged
     yield page
     page.close()
-    assert not thrown
+    assert not thrown + logged
+
+
+_logged: WeakKeyDictionary[Page, list[str]] = WeakKeyDictionary()
+
+
+def reload(page: Page) -> None:
+    """Load the interface again, which logs errors of its own while it comes up."""
+    logged = _logged[page]
+    before = len(logged)
+    page.reload()
+    await_interface(page)
+    page.wait_for_timeout(1000)
+    del logged[before:]
 
 
 WINDOW = {"width": 1920, "height": 1080}

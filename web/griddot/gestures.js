@@ -32,6 +32,8 @@ const WHEEL_STEP = 0.05; // of weight, for one notch
 const NOTCH = 100; // wheel pixels
 const STEP = 0.01;
 const BIG_STEP = 0.1;
+/** Keys that never reach the graph from here: a second Delete would remove the node. */
+const OURS = new Set(["Delete", "Backspace", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"]);
 const STROKE = 0.55; // distance of painted dots, in radii
 
 const louder = (dot, by) => tidy({ ...dot, w: rounded(dot.w, 2) + by });
@@ -48,14 +50,13 @@ export class Gestures {
     this.hover = { kind: "outside" };
     this.drag = null;
     this.wheeled = 0;
-    const on = (name, action, options) => canvas.addEventListener(name, action.bind(this), options);
+    const on = (name, action) => canvas.addEventListener(name, action.bind(this));
     on("pointerdown", this.down);
     on("pointermove", this.move);
     on("pointerup", this.up);
     on("pointercancel", this.cancel);
     on("lostpointercapture", this.up);
     on("pointerleave", this.leave);
-    on("wheel", this.wheel, { passive: false });
     on("keydown", this.key);
     on("contextmenu", this.menu);
   }
@@ -239,6 +240,7 @@ export class Gestures {
     if (added.length) this.put([...drag.dots, ...added], -1);
   }
 
+  /** Comes from the window, before the nodes around us take it. */
   wheel(event) {
     const { board } = this;
     const [left, top, scale] = board.locate(event);
@@ -266,10 +268,10 @@ export class Gestures {
       return this.cancel();
     }
     const action = board.locked ? undefined : this.actions(event)[event.key];
-    if (!action) return;
+    if (!action && !OURS.has(event.key)) return;
     event.preventDefault();
-    event.stopPropagation(); // Delete would remove the node
-    if (!this.drag) action();
+    event.stopPropagation();
+    if (!this.drag) action?.();
   }
 
   /** What keys do now. @returns {Record<string, () => void>} */

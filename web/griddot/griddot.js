@@ -22,6 +22,8 @@ app.registerExtension({
     sheet.rel = "stylesheet";
     sheet.href = new URL("griddot.css", import.meta.url).href;
     document.head.append(sheet);
+    const turned = (event) => [...panels].find((panel) => panel.canvas === event.target)?.gestures.wheel(event);
+    window.addEventListener("wheel", turned, { capture: true, passive: false });
     setInterval(() => {
       if (!document.hidden) panels.forEach((panel) => panel.refresh());
     }, PULSE);

@@ -18,6 +18,7 @@ const MOST_GRID = 4096;
 const ENTRIES = { x: [0, 1, 0.01], y: [0, 1, 0.01], r: [MIN_RADIUS, MAX_RADIUS, 0.01], w: [-1, 1, 0.05] };
 const SQUARE = { width: 1, height: 1 };
 
+const JUST = 300; // ms; the graph takes the focus before it removes its nodes
 const UNDONE = 3000; // ms, for the interface to make the nodes anew
 
 /** @type {Map<string, {state: object, focused: boolean, when: number}>} of removed panels, by their place */
@@ -67,7 +68,7 @@ export class Panel {
   /** The node goes. Undo makes all nodes anew, and somebody at work goes on where they were. */
   removed() {
     const { selected, tool, sign, brush, showsText } = this;
-    const focused = document.activeElement === this.canvas;
+    const focused = document.activeElement === this.canvas || performance.now() - this.blurred < JUST;
     if (this.place) left.set(this.place, { state: { selected, tool, sign, brush, showsText }, focused, when: Date.now() });
   }
 
@@ -96,7 +97,7 @@ export class Panel {
     this.said = make("div", { className: "griddot-said", role: "status", "aria-live": "polite" });
     this.menu = this.buildMenu();
     this.stage = make("div", { className: "griddot-stage" }, this.canvas, this.menu);
-    this.area = make("textarea", { className: "griddot-text", "aria-label": words("textArea"), spellcheck: "false", rows: "3" });
+    this.area = make("textarea", { className: "griddot-text", "aria-label": words("textArea"), spellcheck: "false", "data-capture-wheel": "true" });
     this.alert = make("div", { className: "griddot-error", role: "alert" });
     this.root = make("div", { className: "griddot", role: "group", "aria-label": words("panel") });
     this.root.append(this.buildBar(), this.stage, this.hint, this.buildEntries(), this.alert, this.area, this.said);
@@ -169,7 +170,7 @@ export class Panel {
       this.read(this.area.value);
     });
     on(this.area, "change", () => this.capture());
-    on(this.root, "pointerdown", (event) => this.touched(event));
+    on(this.root, "pointerdown", (event) => this.touched(event), { capture: true });
     on(this.root, "pointermove", (event) => event.buttons & 4 && app.canvas.processMouseMove(event));
     on(this.root, "pointerup", (event) => event.button === 1 && app.canvas.processMouseUp(event));
     on(this.root, "wheel", (event) => event.target !== this.canvas && this.wheelOnControls(event), { passive: false });
@@ -179,7 +180,10 @@ export class Panel {
       else if (plain && event.target !== this.canvas && event.key !== "Tab") event.stopPropagation(); // not for the graph
     });
     on(this.canvas, "focus", () => this.redraw());
-    on(this.canvas, "blur", () => this.redraw());
+    on(this.canvas, "blur", () => {
+      this.blurred = performance.now();
+      this.redraw();
+    });
   }
 
   touched(event) {
