@@ -416,7 +416,7 @@ def test_undo_and_redo(desk: Desk) -> None:
     def undone(keys: str, text: str) -> None:
         page.keyboard.press(keys)
         page.wait_for_function(f"text => {FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === text", arg=text)
-        desk.settled()
+        page.wait_for_timeout(800)  # for the interface to have loaded the rest
 
     texts = [""]
     desk.click(0.3, 0.3)
