@@ -31,8 +31,9 @@ class GridDotFocus(io.ComfyNode):
             node_id="GridDotFocus",
             display_name="GridDot Focus",
             category=CATEGORY,
-            description="Weights the tokens of the reference picture: dots keep or suppress what lies under them.",
+            description="Weights the tokens of the reference picture: click on it to keep or suppress what lies there.",
             search_aliases=["qwen2vl", "attention mask", "region", "grid dot", "focus point"],
+            has_intermediate_output=True,  # the panel gets its message of a cached run too
             inputs=[
                 Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode."),
                 io.String.Input(
@@ -41,9 +42,9 @@ class GridDotFocus(io.ComfyNode):
                     multiline=True,
                     placeholder=focus.EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of dots. x, y: centre, 0 to 1 from the top left; r: radius as a share of the "
-                    "shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if left out). Where dots overlap, "
-                    "the larger weight counts. Empty: the whole picture.",
+                    tooltip="JSON list of dots, written by the panel or by hand. x, y: centre, 0 to 1 from the top "
+                    "left; r: radius as a share of the shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if "
+                    "left out). Where dots overlap, the larger weight counts. Empty: the whole picture.",
                 ),
                 io.Mask.Input(
                     "mask",

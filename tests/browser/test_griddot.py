@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,13 +63,16 @@ def text_of(*dots: str) -> str:
 class Desk:
     """The panel of one node on a page, and the mouse over its picture."""
 
-    def __init__(self, page: Page, number: int = 0):
+    def __init__(self, page: Page, nth: int = 0):
         self.page = page
-        self.number = number
+        script = f"nth => {FOCUS}.sort((one, other) => one.id - other.id)[nth].id"
+        self.id = page.evaluate(script, nth)  # the order of nodes changes when one is clicked
 
     @property
     def root(self):
-        return self.page.locator(".griddot").nth(self.number)
+        mark = f"id => {{ app.canvas.graph.getNodeById(id).widgets.at(-1).element.dataset.test = id; }}"
+        self.page.evaluate(mark, self.id)
+        return self.page.locator(f".griddot[data-test='{self.id}']")
 
     @property
     def canvas(self):
@@ -76,11 +80,12 @@ class Desk:
 
     @property
     def text(self) -> str:
-        return self.page.evaluate(f"number => {{ const node = {FOCUS}[number]; return {TEXT}; }}", self.number)
+        return self.page.evaluate(f"id => {{ const node = app.canvas.graph.getNodeById(id); return {TEXT}; }}", self.id)
 
     @text.setter
     def text(self, text: str) -> None:
-        self.page.evaluate(f"([number, text]) => {{ const node = {FOCUS}[number]; {TEXT} = text; }}", [self.number, text])
+        script = f"([id, text]) => {{ const node = app.canvas.graph.getNodeById(id); {TEXT} = text; }}"
+        self.page.evaluate(script, [self.id, text])
         self.page.wait_for_timeout(100)
 
     def frame(self) -> tuple[float, float, float, float]:
@@ -468,7 +473,8 @@ def test_in_a_subgraph(desk: Desk, server: ComfyServer) -> None:
         const { node } = app.graph.convertToSubgraph(new Set([focus]));
         app.canvas.openSubgraph(node.subgraph, node);
     }""")
-    page.wait_for_function(f"{FOCUS}.length === 1")
+    page.wait_for_function(f"{FOCUS}.length === 1 && app.canvas.graph !== app.rootGraph")
+    desk = Desk(page)
     page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [-500, 200]; app.canvas.setDirty(true, true); }")
     desk.settled()
     assert desk.text == before
@@ -660,3 +666,232 @@ def test_two_tabs(browser: Browser, server: ComfyServer, picture: str) -> None:
         prompt, _ = run(one, server)
         assert focus_in(prompt)["dots"] == first
     context.close()
+
+
+def unseen() -> str:
+    """Dots that change next to nothing, and differ from all before, so that nothing is cached."""
+    return text_of(dot(random.random(), random.random(), 0.01, -0.01))
+
+
+BLACK = (27, 30, 39)  # the ground where no picture is known
+
+
+def yellow(colour: tuple[int, ...]) -> bool:
+    """Of the circle in demo/reference.png, also under shade."""
+    red, green, blue = colour
+    return red > 60 and green > 50 and blue < 0.6 * green
+
+
+@each_renderer
+def test_before_and_after_a_run(desk: Desk, server: ComfyServer) -> None:
+    """A smooth map first, then that of the tokens; another picture takes the grid away again."""
+    page = desk.page
+    assert yellow(desk.pixel(0.29, 0.74))
+    assert "whole picture" in desk.root.locator(".griddot-hint").inner_text()
+    desk.text = text_of(dot(0.72, 0.32, r=random.uniform(0.4, 0.41)))
+    page.wait_for_timeout(400)
+    assert desk.pixel(0.28, 0.55)[0] < 140  # in the shade now
+    drawn = Image.open(io.BytesIO(desk.canvas.screenshot()))
+    run(page, server)
+    again = Image.open(io.BytesIO(desk.canvas.screenshot()))
+    assert np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(again.convert("L"), float)).max() > 40
+    page.evaluate("""() => {
+        const load = app.graph.nodes.find(node => node.type === 'LoadImage');
+        load.widgets[0].value = 'example.png';
+        load.widgets[0].callback('example.png');
+    }""")
+    page.wait_for_timeout(800)
+    assert not yellow(desk.pixel(0.29, 0.74))
+
+
+SOURCES = """kind => {
+    const find = type => app.graph.nodes.find(node => node.type === type);
+    const load = find('LoadImage'), encode = find('Qwen2VLEncode');
+    const add = (type, left, top) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [left, top];
+        app.graph.add(node);
+        return node;
+    };
+    const slot = encode.findInputSlot('image');
+    if (kind === 'reroute') {
+        const reroute = add('Reroute', 300, 300);
+        load.connect(0, reroute, 0);
+        reroute.connect(0, encode, slot);
+    } else if (kind === 'processed') {
+        const flip = add('ImageInvert', 300, 300);
+        load.connect(0, flip, 0);
+        flip.connect(0, encode, slot);
+    } else if (kind === 'beside') {
+        const flip = add('ImageInvert', 300, 300), preview = add('PreviewImage', 300, 400);
+        load.connect(0, flip, 0);
+        flip.connect(0, encode, slot);
+        flip.connect(0, preview, 0);
+    } else if (kind === 'made') {
+        const empty = add('EmptyImage', 300, 300);
+        Object.assign(empty.widgets.find(widget => widget.name === 'color'), { value: 0xd0b010 });
+        empty.connect(0, encode, slot);
+    } else if (kind === 'unlinked') {
+        encode.disconnectInput(slot);
+    } else if (kind === 'attention') {
+        const first = add('GridDotFocus', 100, 700), focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+        encode.connect(0, first, first.findInputSlot('tokens'));
+        first.widgets.find(widget => widget.name === 'mode').value = 'attention';
+        first.connect(0, focus, focus.findInputSlot('tokens'));
+    }
+    app.canvas.setDirty(true, true);
+}"""
+
+
+@pytest.mark.parametrize(
+    "kind, before, after",
+    [
+        ("straight", "picture", "picture"),
+        ("reroute", "picture", "picture"),
+        ("attention", "picture", "picture"),
+        ("processed", "picture", "inverted"),
+        ("beside", "picture", "inverted"),
+        ("made", "nothing", "made"),
+        ("unlinked", "nothing", None),
+    ],
+)
+def test_where_the_picture_comes_from(desk: Desk, server: ComfyServer, kind: str, before: str, after: str | None) -> None:
+    def seen() -> str:
+        desk.page.wait_for_timeout(700)
+        red, green, blue = desk.pixel(0.55, 0.74)  # the dark blue ground of the picture
+        circle = desk.pixel(0.25, 0.75)
+        if circle[0] > 200 and circle[2] < 80:
+            return "made" if red > 150 else "picture"
+        return "inverted" if circle[2] > 150 and circle[0] < 80 else "nothing"
+
+    desk.page.evaluate(SOURCES, kind)
+    desk.text = unseen()
+    assert seen() == before
+    if after is None:
+        assert "Connect a picture" in desk.root.locator(".griddot-hint").inner_text()
+        return
+    run(desk.page, server)
+    assert seen() == after
+
+
+@each_renderer
+def test_a_mask_joins_in_after_a_run(desk: Desk, server: ComfyServer) -> None:
+    page = desk.page
+    page.evaluate("""() => {
+        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus'), mask = LiteGraph.createNode('SolidMask');
+        mask.pos = [320, 300];
+        app.graph.add(mask);
+        mask.widgets.find(widget => widget.name === 'value').value = 0.25;
+        mask.connect(0, focus, focus.findInputSlot('mask'));
+    }""")
+    desk.text = unseen()
+    page.wait_for_timeout(500)
+    bright = desk.pixel(0.2, 0.74)
+    assert "after a run" in desk.root.locator(".griddot-hint").inner_text()
+    _, outputs = run(page, server)
+    (message,) = (output["griddot"][0] for output in outputs.values() if "griddot" in output)
+    assert message["mask"] == [[0.25] * message["columns"]] * message["rows"]
+    shaded = desk.pixel(0.2, 0.74)
+    assert shaded[0] < 0.65 * bright[0]
+    page.evaluate(f"{FOCUS}[0].disconnectInput({FOCUS}[0].findInputSlot('mask'))")
+    page.wait_for_timeout(500)
+    assert desk.pixel(0.2, 0.74)[0] > 0.9 * bright[0]
+
+
+@each_renderer
+def test_dots_from_another_node_are_shown_and_left_alone(desk: Desk, server: ComfyServer) -> None:
+    page, text = desk.page, unseen()
+    page.evaluate("""text => {
+        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus'), words = LiteGraph.createNode('PrimitiveStringMultiline');
+        words.pos = [320, 300];
+        app.graph.add(words);
+        words.widgets[0].value = text;
+        words.connect(0, focus, focus.findInputSlot('dots'));
+    }""", text)
+    page.wait_for_timeout(500)
+    assert "another node" in desk.root.locator(".griddot-hint").inner_text()
+    desk.click(0.5, 0.5)
+    desk.press("Enter")
+    desk.button("Show the dots as text").click()
+    assert desk.text == "" and desk.root.locator("textarea").get_attribute("readonly") is not None
+    run(page, server)
+    assert desk.root.locator("textarea").input_value() == text
+    assert desk.text == ""
+
+
+def test_fingers(browser: Browser, server: ComfyServer, picture: str) -> None:
+    context = browser.new_context(viewport={"width": 1920, "height": 1080}, has_touch=True)
+    with opened(context, server, False) as page:
+        desk = built(page, picture)
+        sent = context.new_cdp_session(page)
+
+        def finger(kind: str, *place: float) -> tuple[float, float]:
+            (left, top), x, y = desk.spot(*place) if place else ((0, 0), 0, 0)
+            points = [{"x": left, "y": top, "id": 1}] if place else []
+            sent.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            return x, y
+
+        first = finger("touchStart", 0.3, 0.3)
+        finger("touchEnd")
+        assert desk.text == text_of(dot(*first))
+        x, y = finger("touchStart", 0.6, 0.6)
+        for share in (0.65, 0.7, 0.75):
+            to_x, _ = finger("touchMove", share, 0.6)
+        finger("touchEnd")
+        sized = dot(x, y, r=to_x - x)
+        assert desk.text == text_of(dot(*first), sized)
+        finger("touchStart", 0.3, 0.3)
+        page.wait_for_timeout(800)
+        finger("touchEnd")
+        assert desk.text == text_of(sized)  # a long press has removed it
+        place = finger("touchStart", 0.2, 0.8)
+        page.wait_for_timeout(800)
+        finger("touchEnd")
+        assert desk.text == text_of(sized, dot(*place, w=-1))
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Control+z")
+        page.wait_for_function(f"{FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === {json.dumps(text_of(sized))}")
+    context.close()
+
+
+@each_renderer
+def test_two_panels_in_one_graph(desk: Desk, server: ComfyServer) -> None:
+    page = desk.page
+    page.evaluate("""() => {
+        const [encode, other] = ['Qwen2VLEncode', 'GridDotFocus'].map(type => {
+            const found = app.graph.nodes.find(node => node.type === type);
+            if (type === 'Qwen2VLEncode') return found;
+            const made = LiteGraph.createNode(type);
+            made.pos = [660, 500];
+            app.graph.add(made);
+            return made;
+        });
+        encode.connect(0, other, other.findInputSlot('tokens'));
+        const mask = LiteGraph.createNode('MaskPreview');
+        mask.pos = [1130, 500];
+        app.graph.add(mask);
+        other.connect(1, mask, 0);
+    }""")
+    other = Desk(page, 1)
+    other.settled()
+    one, two = text_of(dot(*desk.click(0.3, 0.3))), text_of(dot(*other.click(0.7, 0.7)))
+    assert (desk.text, other.text) == (one, two)
+    desk.click(0.6, 0.6)
+    desk.press("Delete")
+    assert (desk.text, other.text) == (one, two)
+    prompt, _ = run(page, server)
+    assert {entry["inputs"]["dots"] for entry in prompt.values() if entry["class_type"] == "GridDotFocus"} == {one, two}
+
+
+def test_words_of_the_panel_are_in_both_languages(page: Page) -> None:
+    languages = page.evaluate("""async () => {
+        const found = performance.getEntriesByType('resource').find(each => each.name.endsWith('/griddot/words.js'));
+        return (await import(found.name)).LANGUAGES;
+    }""")
+    assert list(languages["en"]) == list(languages["zh"])
+    for key, english in languages["en"].items():
+        chinese = languages["zh"][key]
+        assert chinese != english or not english.replace("{x}", "").replace("{y}", "").strip("xy ·")
+        assert sorted(part.split("}")[0] for part in english.split("{")[1:]) == sorted(
+            part.split("}")[0] for part in chinese.split("{")[1:]
+        )

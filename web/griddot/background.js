@@ -46,29 +46,33 @@ export function pictureAt(node, inputName) {
     const passes = isReroute(source);
     if (type === "IMAGE" && !passes) exact = false;
     const next = nextInput(source, type);
-    origin = next && originOf(source, next);
+    origin = next && cameFrom(source, next);
   }
   return null;
 }
 
 const isReroute = (node) => node.inputs?.length === 1 && node.outputs?.length === 1 && /reroute/i.test(node.type);
 
-/** Name of the input that a node's picture or tokens come from. */
+/** The input that a node's picture or tokens come from. */
 function nextInput(node, type) {
   const linked = (node.inputs ?? []).filter((input) => input.link != null);
   const wanted = type === "IMAGE" || isReroute(node) ? [type, "IMAGE", "*"] : ["IMAGE", type];
   for (const each of wanted) {
     const fitting = linked.filter((input) => input.type === each);
     const found = fitting.find((input) => input.name === "image" || input.name === "tokens") ?? fitting[0];
-    if (found) return found.name;
+    if (found) return found;
   }
-  return isReroute(node) ? linked[0]?.name : undefined;
+  return isReroute(node) ? linked[0] : undefined;
 }
 
 /** @returns {[object, number] | null} the node and output slot that an input is linked to, across subgraph borders */
 export function originOf(node, inputName) {
+  return cameFrom(node, node.inputs?.find((input) => input.name === inputName));
+}
+
+function cameFrom(node, input) {
   let { graph } = node;
-  let link = linkOf(graph, node.inputs?.find((input) => input.name === inputName));
+  let link = linkOf(graph, input);
   for (let step = 0; link && step < FARTHEST; step += 1) {
     if (Number(link.origin_id) === INPUT_SIDE) { // comes from outside
       const host = hostOf(graph);

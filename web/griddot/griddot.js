@@ -16,12 +16,8 @@ const PULSE = 250; // ms; links, pictures and texts of other nodes change withou
 const panels = new Set();
 
 app.registerExtension({
-  name: "Qwen2VLFlux.GridDot",
+  name: "qwen2vlflux.GridDot",
   setup() {
-    const sheet = document.createElement("link");
-    sheet.rel = "stylesheet";
-    sheet.href = new URL("griddot.css", import.meta.url).href;
-    document.head.append(sheet);
     const turned = (event) => [...panels].find((panel) => panel.canvas === event.target)?.gestures.wheel(event);
     window.addEventListener("wheel", turned, { capture: true, passive: false });
     setInterval(() => {

@@ -11,6 +11,7 @@ import { View } from "./view.js";
 
 /** @typedef {import("./arithmetic.js").Dot} Dot */
 
+const STYLE = new URL("griddot.css", import.meta.url).href;
 const BRUSH = 0.12;
 const SOON = 400; // ms without a change that end a burst of wheel or keys
 const MOST_PIXELS = 2048; // of the canvas's sides, at high zoom
@@ -100,7 +101,8 @@ export class Panel {
     this.area = make("textarea", { className: "griddot-text", "aria-label": words("textArea"), spellcheck: "false", "data-capture-wheel": "true" });
     this.alert = make("div", { className: "griddot-error", role: "alert" });
     this.root = make("div", { className: "griddot", role: "group", "aria-label": words("panel") });
-    this.root.append(this.buildBar(), this.stage, this.hint, this.buildEntries(), this.alert, this.area, this.said);
+    const style = make("link", { rel: "stylesheet", href: STYLE });
+    this.root.append(style, this.buildBar(), this.stage, this.hint, this.buildEntries(), this.alert, this.area, this.said);
     this.listen();
   }
 
