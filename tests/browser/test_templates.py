@@ -37,6 +37,7 @@ BOXES = """vue => {
 says, and more than one element carries a node's id."""
 GROUPS = "app.graph.groups.map(group => [group.title, ...group.pos, ...group.size])"
 
+
 def nodes_of(name: str) -> list[dict]:
     return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))["nodes"]
 
