@@ -49,10 +49,13 @@ function addPanel(node) {
   node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
 }
 
-/** The panel shows the text when asked. It stays the widget that is saved. */
+/**
+ * The panel shows the text when asked. It stays the widget that is saved. A subgraph that offers the text outside copies
+ * its options, and there it has to be seen: what cannot be enumerated is not copied.
+ */
 function hide(widget) {
   widget.hidden = true;
-  widget.options.hidden = true;
+  Object.defineProperty(widget.options, "hidden", { value: true, writable: true, configurable: true, enumerable: false });
 }
 
 function chain(owner, name, action) {
