@@ -117,7 +117,10 @@ def focused(tokens: ImageTokens, weights: torch.Tensor, mode: str) -> ImageToken
     picture is left, or when the pictures of a batch would keep different tokens.
     """
     if not tokens.is_whole:
-        raise InputError("These tokens were already thinned by mode drop; focus once, or use another mode before.")
+        raise InputError(
+            "These tokens were already thinned by mode drop, or joined; focus once and before joining, or use another "
+            "mode first."
+        )
     flat = weights.flatten(1).to(tokens.embeddings)
     kept = flat > 0
     if not kept.any(dim=1).all():
