@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .errors import InputError
 from .json_lists import check_count, kind, read_list
+from .tokens import ImageTokens
 
 EXAMPLE = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]'
+MODES = ("scale", "drop", "attention")
 MAX_DOTS = 10_000
 MAX_RADIUS = 10.0
 RANGES = {"x": (0.0, 1.0), "y": (0.0, 1.0), "r": (0.0, MAX_RADIUS), "w": (-1.0, 1.0)}
@@ -107,24 +109,34 @@ def at_image_size(weights: torch.Tensor, height: int, width: int) -> torch.Tenso
     return torch.nn.functional.interpolate(weights[:, None], size=(height, width), mode="nearest-exact")[:, 0]
 
 
-def weigh(embeddings: torch.Tensor, weights: torch.Tensor, drop: bool) -> torch.Tensor:
-    """Tokens [B, T, D] times their weights [1 or B, rows, columns]; with `drop`, tokens of weight 0 are left out.
+def focused(tokens: ImageTokens, weights: torch.Tensor, mode: str) -> ImageTokens:
+    """Tokens under weights [1 or B, rows, columns] in 0..1, in one of MODES.
 
-    Raises InputError when nothing of a picture is left, or when the pictures of a batch would keep different tokens.
+    `scale` multiplies each token by its weight, as published; `drop` also takes those of weight 0 away; `attention`
+    leaves the tokens as they are and weights what FLUX's attention makes of them. Raises InputError when nothing of a
+    picture is left, or when the pictures of a batch would keep different tokens.
     """
-    flat = weights.flatten(1).to(embeddings)
+    if not tokens.is_whole:
+        raise InputError(
+            "These tokens were already thinned by mode drop, or joined; focus once and before joining, or use another "
+            "mode first."
+        )
+    flat = weights.flatten(1).to(tokens.embeddings)
     kept = flat > 0
     if not kept.any(dim=1).all():
         raise InputError(
             "The focus leaves nothing of the picture; add a dot, enlarge its r, or give a mask that is white where it "
             "should keep (the mask of a picture without transparency is black)."
         )
-    weighted = embeddings * flat[..., None]
-    if not drop:
+    if mode == "attention":
+        flat = flat.expand(len(tokens.embeddings), -1)
+        return replace(tokens, weights=flat if tokens.weights is None else flat * tokens.weights)
+    weighted = replace(tokens, embeddings=tokens.embeddings * flat[..., None])
+    if mode == "scale":
         return weighted
     if not (kept == kept[:1]).all():
         raise InputError(
             "The focus mask keeps different tokens in the pictures of the batch, and mode drop needs the same ones; "
             "use mode scale or one mask for all."
         )
-    return weighted[:, kept[0]]
+    return weighted.only(kept[0])

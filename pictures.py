@@ -67,6 +67,15 @@ def prepare_mask(mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, sid
     return torch.from_numpy(kept).float()
 
 
+def thumbnail(picture: torch.Tensor, side: int) -> Image.Image:
+    """A picture [H, W, C] in 0..1 as RGB whose longer side is `side` at most."""
+    height, width = picture.shape[:2]
+    share = min(1.0, side / max(height, width))
+    size = max(1, round(height * share)), max(1, round(width * share))
+    planes = check_picture(picture[None].float()).movedim(-1, 1)
+    return Image.fromarray(_bytes(torch.nn.functional.interpolate(planes, size=size, mode="area")[0].movedim(0, -1)))
+
+
 def _bytes(values: torch.Tensor) -> np.ndarray:
     return (values.cpu().float().numpy() * 255.0).round().clip(0, 255).astype(np.uint8)
 

@@ -54,7 +54,7 @@ class Qwen2VL:
         return ImageTokens(
             embeddings=torch.cat(embeddings),
             grid=(rows // merge, columns // merge),
-            image_size=(image.shape[1], image.shape[2]),
+            picture=image,
             checkpoint=self.name,
         )
 

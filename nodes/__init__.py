@@ -17,6 +17,7 @@ from .annotators import (
 from .connector import Qwen2VLConnector
 from .controlnet import FluxUnionControlMode, Qwen2VLFluxControlNetLoader
 from .griddot import GridDotFocus
+from .join import Qwen2VLJoinTokens
 from .loaders import (
     Qwen2VLFluxModelLoader,
     Qwen2VLFluxPatchModel,
@@ -56,6 +57,7 @@ class Qwen2VLFluxExtension(ComfyExtension):
             AnyLineMap,
             SAM2Loader,
             SAM2Segment,
+            Qwen2VLJoinTokens,
         ]
 
 

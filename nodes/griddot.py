@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import logging
+import os
+from io import BytesIO
+from pathlib import Path
 
+import folder_paths
 import torch
 from comfy_api.latest import io
 
 from .. import focus
 from ..errors import InputError
+from ..pictures import thumbnail
 from ..tokens import ImageTokens
 from .types import CATEGORY, Qwen2VLTokens
+
+THUMBNAIL_SIDE = 512
+DECIMALS = 3  # of the mask's values that go to the panel
 
 
 class GridDotFocus(io.ComfyNode):
@@ -22,8 +31,9 @@ class GridDotFocus(io.ComfyNode):
             node_id="GridDotFocus",
             display_name="GridDot Focus",
             category=CATEGORY,
-            description="Weights the tokens of the reference picture: dots keep or suppress what lies under them.",
+            description="Weights the tokens of the reference picture: click on it to keep or suppress what lies there.",
             search_aliases=["qwen2vl", "attention mask", "region", "grid dot", "focus point"],
+            has_intermediate_output=True,  # the panel gets its message of a cached run too
             inputs=[
                 Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode."),
                 io.String.Input(
@@ -32,9 +42,9 @@ class GridDotFocus(io.ComfyNode):
                     multiline=True,
                     placeholder=focus.EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of dots. x, y: centre, 0 to 1 from the top left; r: radius as a share of the "
-                    "shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if left out). Where dots overlap, "
-                    "the larger weight counts. Empty: the whole picture.",
+                    tooltip="JSON list of dots, written by the panel or by hand. x, y: centre, 0 to 1 from the top "
+                    "left; r: radius as a share of the shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if "
+                    "left out). Where dots overlap, the larger weight counts. Empty: the whole picture.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -44,9 +54,10 @@ class GridDotFocus(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "mode",
-                    options=["scale", "drop"],
+                    options=list(focus.MODES),
                     tooltip="scale multiplies each token by its weight, as published; drop takes tokens of weight 0 "
-                    "out of the context altogether, which is stricter and faster.",
+                    "out of the context altogether, which is stricter and faster; attention leaves the tokens as they "
+                    "are and weights how much FLUX looks at each, which is gradual.",
                 ),
             ],
             outputs=[
@@ -65,11 +76,45 @@ class GridDotFocus(io.ComfyNode):
 
     @classmethod
     def execute(cls, tokens: ImageTokens, dots: str, mode: str, mask: torch.Tensor | None = None) -> io.NodeOutput:
-        if not tokens.is_whole:
-            raise InputError("These tokens were already thinned by mode drop; focus once, or use mode scale before.")
         rows, columns = tokens.grid
         weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
+        masked = None
         if mask is not None:
-            weights = weights * focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
-        embeddings = focus.weigh(tokens.embeddings, weights, drop=mode == "drop")
-        return io.NodeOutput(replace(tokens, embeddings=embeddings), focus.at_image_size(weights, *tokens.image_size))
+            masked = focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
+            weights = weights * masked
+        return io.NodeOutput(
+            focus.focused(tokens, weights, mode),
+            focus.at_image_size(weights, *tokens.picture.shape[1:3]),
+            ui={"griddot": [_shown(tokens, dots, masked)]},
+        )
+
+
+def _shown(tokens: ImageTokens, dots: str, mask: torch.Tensor | None) -> dict:
+    """What the panel in web/griddot draws after a run: the grid, the dots as they came in, the first picture and,
+    if there is one, the first mask as rows of weights."""
+    rows, columns = tokens.grid
+    shown = {"rows": rows, "columns": columns, "dots": dots}
+    if mask is not None:
+        shown["mask"] = [[round(value, DECIMALS) for value in row] for row in mask[0].tolist()]
+    try:
+        shown["picture"] = _temporary(tokens.picture[0])
+    except OSError as error:
+        logging.warning("GridDot Focus could not write a thumbnail for its panel: %s", error)
+    return shown
+
+
+def _temporary(picture: torch.Tensor) -> dict[str, str]:
+    """A picture [H, W, C] as a small file in ComfyUI's temp folder, in the words of its /view address.
+
+    The name tells the content, so that one picture is one file however often a dot is moved.
+    """
+    written = BytesIO()
+    thumbnail(picture, THUMBNAIL_SIDE).save(written, "JPEG", quality=85)
+    name = f"griddot_{hashlib.sha256(written.getvalue()).hexdigest()[:16]}.jpg"
+    folder = Path(folder_paths.get_temp_directory())
+    if not (folder / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{name}.{os.getpid()}"
+        part.write_bytes(written.getvalue())
+        part.replace(folder / name)
+    return {"filename": name, "subfolder": "", "type": "temp"}

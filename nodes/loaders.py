@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..checkpoints import flux, text
 from ..checkpoints.folders import checkpoint_folder, list_checkpoints
 from ..models import qwen2vl
-from ..patches.hidden_tokens import patch_model
+from ..patches.flux import patch_model
 from .types import CATEGORY, Qwen2VLModel
 
 LOADERS = f"{CATEGORY}/loaders"
@@ -131,7 +131,7 @@ class Qwen2VLFluxVAELoader(io.ComfyNode):
 
 
 class Qwen2VLFluxPatchModel(io.ComfyNode):
-    """Door to patches.hidden_tokens.patch_model."""
+    """Door to patches.flux.patch_model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

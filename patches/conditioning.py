@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import comfy.sd
+import torch
 
 from ..errors import InputError
 from ..models.qwen2vl import Qwen2VL
 from ..tokens import ImageTokens
-from . import hidden_tokens
+from .flux import attach
 from .prompts import encode_prompt
+from .token_bias import bias_of
 
 
 def conditioning_of(
@@ -20,21 +22,31 @@ def conditioning_of(
 ) -> list:
     """ComfyUI's CONDITIONING: context [B, T, 4096] and, with a CLIP, the pooled vector of the empty prompt.
 
-    A prompt joins as hidden tokens (see hidden_tokens). `control_tokens` become the context of ControlNets alone;
-    both contexts are cut to the shorter one, as published, unless a focus has dropped tokens of one. Raises
-    InputError when a prompt lacks its encoder.
+    A prompt joins as hidden tokens, weights of tokens as a bias of attention (see flux, hidden_tokens, token_bias).
+    `control_tokens` become the context of ControlNets alone; both are cut to the shorter one, as published, unless a
+    focus has dropped tokens of one. Raises InputError when a prompt lacks its encoder.
     """
     if prompt.strip() and clip is None:
         raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")
-    context, options = qwen2vl.connect(tokens), {}
+    options, control_bias = {}, None
     if control_tokens is not None:
-        control = qwen2vl.connect(control_tokens)
         if tokens.is_whole and control_tokens.is_whole:
-            length = min(context.shape[1], control.shape[1])
-            context, control = context[:, :length], control[:, :length]
-        options["cross_attn_controlnet"] = control
+            common = slice(min(tokens.count, control_tokens.count))
+            tokens, control_tokens = tokens.only(common), control_tokens.only(common)
+        options["cross_attn_controlnet"] = qwen2vl.connect(control_tokens)
+        control_bias = _bias(control_tokens)
     text = None
     if clip is not None:
         text, options["pooled_output"] = encode_prompt(clip, prompt)
-    conditioning = [[context, options]]
-    return conditioning if text is None else hidden_tokens.attach(conditioning, qwen2vl.project_text(text))
+    hidden = None if text is None else qwen2vl.project_text(text)
+    bias = _bias(tokens)
+    if control_tokens is None:
+        control_bias = bias
+    return attach([[qwen2vl.connect(tokens), options]], hidden, bias, control_bias)
+
+
+def _bias(tokens: ImageTokens) -> torch.Tensor | None:
+    """None where every token has its whole weight."""
+    if tokens.weights is None or (tokens.weights == 1).all():
+        return None
+    return bias_of(tokens.weights)

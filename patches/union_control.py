@@ -1,18 +1,24 @@
-"""A union ControlNet for FLUX set to one of its modes, which hears the text prompt in hidden space as FLUX does.
+"""A union ControlNet for FLUX set to one of its modes, which takes what a conditioning carries as FLUX does.
 
-Qwen2VL-Flux appends its hidden tokens (see hidden_tokens) after `txt_in` in the ControlNet as well. The native
-ControlNet knows no such thing: this one pads its context with as many zero tokens and, for the length of one call,
-overwrites them behind its own `txt_in`.
+Qwen2VL-Flux appends its hidden tokens (see hidden_tokens) after `txt_in` in the ControlNet as well, and a focus weights
+the attention there too. The native ControlNet knows neither: this one pads its context with as many zero tokens and,
+for the length of one call, hooks its own `txt_in` and blocks.
 """
 
 from __future__ import annotations
 
+import contextlib
+
 import comfy.model_base
+import torch
 from comfy.controlnet import ControlBase, ControlNet
 from comfy.ldm.flux.controlnet import ControlNetFlux
+from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
-from .hidden_tokens import KEY, check_widths, placed_in, silenced, with_room
+from .flux import CONTROL_BIAS, HIDDEN, check_widths
+from .hidden_tokens import placed_in, silenced, with_room
+from .token_bias import joined, over_keys
 
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq": 6}
 """Mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's."""
@@ -67,23 +73,45 @@ class UnionControlNet(ControlNet):
             )
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        context, hidden = cond.get("crossattn_controlnet", cond["c_crossattn"]), cond.get(KEY)
+        context, hidden, bias = (
+            cond.get("crossattn_controlnet", cond["c_crossattn"]),
+            cond.get(HIDDEN),
+            cond.get(CONTROL_BIAS),
+        )
         check_widths("this ControlNet", self.control_model, context, cond.get("y"), hidden)
         context = silenced(context, cond["c_crossattn"])
         cond = {**cond, "crossattn_controlnet": context}
-        if hidden is None:
+        if hidden is None and bias is None:
             return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
-        hidden, earlier = silenced(hidden, cond["c_crossattn"]), self.previous_controlnet
+        earlier = self.previous_controlnet
         if earlier is not None:
             given = earlier.get_control(x_noisy, t, cond, batched_number, transformer_options)
             self.previous_controlnet = _Given(given)
-        own = {**cond, "crossattn_controlnet": with_room(context, hidden)}
-        hook = self.control_model.txt_in.register_forward_hook(lambda module, inputs, text: placed_in(text, hidden))
-        try:
-            return super().get_control(x_noisy, t, own, batched_number, transformer_options)
-        finally:
-            hook.remove()
-            self.previous_controlnet = earlier
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.set_previous_controlnet, earlier)
+            if hidden is not None:
+                hidden = silenced(hidden, cond["c_crossattn"])
+                cond = {**cond, "crossattn_controlnet": with_room(context, hidden)}
+                stack.callback(self._placing(hidden).remove)
+            if bias is not None:
+                for hook in self._biasing(bias):
+                    stack.callback(hook.remove)
+            return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
+
+    def _placing(self, hidden: torch.Tensor) -> RemovableHandle:
+        return self.control_model.txt_in.register_forward_hook(lambda module, inputs, text: placed_in(text, hidden))
+
+    def _biasing(self, bias: torch.Tensor) -> list[RemovableHandle]:
+        """Hooks that put the bias on every block's attention; the mode's own token comes before all others."""
+        before = len(self.extra_args["control_type"])
+
+        def biased(block, inputs, given: dict) -> tuple:
+            streams = [given["txt"], given["img"]] if "img" in given else inputs
+            mask = over_keys(bias.to(streams[0]), before, sum(stream.shape[1] for stream in streams))
+            return inputs, {**given, "attn_mask": joined(given.get("attn_mask"), mask)}
+
+        blocks = [*self.control_model.double_blocks, *self.control_model.single_blocks]
+        return [block.register_forward_pre_hook(biased, with_kwargs=True) for block in blocks]
 
 
 class _Given:

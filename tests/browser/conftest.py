@@ -6,7 +6,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from interface import opened
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from qwen2vl_flux_pack.automation.server import ComfyServer
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -29,3 +32,16 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def vue() -> bool:
+    """Whether nodes are drawn by Vue; tests of both renderers parametrize it."""
+    return False
+
+
+@pytest.fixture
+def page(browser: Browser, server: ComfyServer, example: str, vue: bool) -> Iterator[Page]:
+    """The interface, past its first greeting, with the picture that the workflows open in the input folder."""
+    with opened(browser, server, vue) as page:
+        yield page

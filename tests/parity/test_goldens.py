@@ -15,7 +15,7 @@ from nodes import ConditioningZeroOut
 from qwen2vl_flux_pack import focus, schedules
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.patches import hidden_tokens
+from qwen2vl_flux_pack.patches.flux import attach, patch_model
 
 LIMIT = 5e-6
 STEPS, WIDTH, HEIGHT = 8, 192, 128
@@ -112,7 +112,7 @@ def exact_sigmas() -> torch.Tensor:
 
 
 def test_variation(flux):
-    latents = sample(hidden_tokens.patch_model(flux), variation(), 3.5, exact_sigmas())
+    latents = sample(patch_model(flux), variation(), 3.5, exact_sigmas())
     assert relative_error(latents, golden("loop_variation")["latents"]) <= LIMIT
 
 
@@ -123,16 +123,16 @@ def test_exact_sigmas_need_no_model_sampling_node(flux):
 
 
 def test_variation_with_a_prompt(flux):
-    conditioning = hidden_tokens.attach(variation(), golden("encoder")["t5_projected"])
-    latents = sample(hidden_tokens.patch_model(flux), conditioning, 7.5, exact_sigmas())
+    conditioning = attach(variation(), golden("encoder")["t5_projected"])
+    latents = sample(patch_model(flux), conditioning, 7.5, exact_sigmas())
     assert relative_error(latents, golden("loop_variation_t5")["latents"]) <= LIMIT
 
 
 def test_image_to_image(flux):
     """By hand, as the README says: the picture's latent, and Qwen2VL-Flux Sigmas at strength 0.8."""
-    conditioning = hidden_tokens.attach(variation(), golden("encoder")["t5_projected"])
+    conditioning = attach(variation(), golden("encoder")["t5_projected"])
     latent, reference = stand_in_latent(picture("img_a_192x128.png")), golden("loop_img2img")["latents"]
-    patched = hidden_tokens.patch_model(flux)
+    patched = patch_model(flux)
     sigmas = torch.from_numpy(schedules.flux_sigmas(STEPS, 0.8, WIDTH, HEIGHT))
     assert relative_error(sample(patched, conditioning, 3.5, sigmas, latent), reference) <= LIMIT
     (native,) = BasicScheduler.execute(patched, "simple", STEPS, 0.8).args
@@ -162,16 +162,16 @@ def test_tokens_sent_as_context_are_seen(flux):
 
 def test_a_zeroed_conditioning_has_no_prompt_left(flux):
     """ConditioningZeroOut zeroes context and pooled vector but not the text tokens, which must vanish all the same."""
-    patched = hidden_tokens.patch_model(flux)
+    patched = patch_model(flux)
     prompt = golden("encoder")["t5_projected"]
 
     def zeroed(hidden) -> torch.Tensor:
-        (conditioning,) = ConditioningZeroOut().zero_out(hidden_tokens.attach(variation(), hidden))
+        (conditioning,) = ConditioningZeroOut().zero_out(attach(variation(), hidden))
         return sample(patched, conditioning, 7.5, exact_sigmas())
 
     assert torch.equal(zeroed(prompt), zeroed(prompt.flip(1)))
-    kept = sample(patched, hidden_tokens.attach(variation(), prompt), 7.5, exact_sigmas())
-    turned = sample(patched, hidden_tokens.attach(variation(), -prompt), 7.5, exact_sigmas())
+    kept = sample(patched, attach(variation(), prompt), 7.5, exact_sigmas())
+    turned = sample(patched, attach(variation(), -prompt), 7.5, exact_sigmas())
     assert relative_error(turned, kept) > 1e-3
 
 

@@ -17,7 +17,7 @@ from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 from qwen2vl_flux_pack.nodes.connector import Qwen2VLConnector
-from qwen2vl_flux_pack.patches import hidden_tokens
+from qwen2vl_flux_pack.patches.flux import attach, patch_model
 from qwen2vl_flux_pack.schedules import flux_sigmas
 
 HINT = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(1))
@@ -43,7 +43,7 @@ def plain(**options) -> list:
 
 
 def prompted(conditioning: list) -> list:
-    return hidden_tokens.attach(conditioning, golden("encoder")["t5_projected"])
+    return attach(conditioning, golden("encoder")["t5_projected"])
 
 
 def controlled(conditioning: list, control_net, vae) -> list:
@@ -81,7 +81,7 @@ def test_control_tokens_are_the_control_nets_own(tiny, flux, vae, control_net):
 
 
 def test_a_control_net_before_or_after_the_prompt(flux, vae, control_net):
-    patched = hidden_tokens.patch_model(flux)
+    patched = patch_model(flux)
     after = controlled(prompted(plain()), control_net, vae)
     before = prompted(controlled(plain(), control_net, vae))
     latents = sample(patched, after)
@@ -130,7 +130,7 @@ class SkipsPatches(Flux):
 
 @pytest.mark.parametrize("kind, sentence", [(SkipsWrappers, "would ignore"), (SkipsPatches, "would ignore the prompt")])
 def test_a_flux_that_loses_the_prompt_is_stopped(flux, kind, sentence):
-    patched = hidden_tokens.patch_model(flux)
+    patched = patch_model(flux)
     whole = sample(patched, plain())
     patched.model.diffusion_model.__class__ = kind
     assert torch.equal(sample(patched, plain()), whole)
@@ -142,7 +142,7 @@ def test_a_flux_that_loses_the_prompt_is_stopped(flux, kind, sentence):
 
 def test_an_attention_bias_is_widened(flux):
     """As Redux brings one: a bias of 0 over text and picture changes nothing, with a prompt's tokens in between."""
-    patched = hidden_tokens.patch_model(flux)
+    patched = patch_model(flux)
     places = 256 + 8 * 12
     mask = torch.zeros(1, places, places)
     masked = plain(attention_mask=mask, attention_mask_img_shape=(8, 12))

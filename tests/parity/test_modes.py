@@ -22,7 +22,7 @@ from qwen2vl_flux_pack.nodes.controlnet import FluxUnionControlMode
 from qwen2vl_flux_pack.nodes.prepare import Qwen2VLFluxPrepareImage
 from qwen2vl_flux_pack.nodes.sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas
 from qwen2vl_flux_pack.patches.conditioning import conditioning_of
-from qwen2vl_flux_pack.patches.hidden_tokens import attach, patch_model
+from qwen2vl_flux_pack.patches.flux import attach, patch_model
 from qwen2vl_flux_pack.tokens import ImageTokens
 
 LIMIT = 5e-6
@@ -65,7 +65,7 @@ def conditioning(tiny) -> Conditioning:
     With tokens "b" FLUX gets the goldens' context b in its place, which is of no picture; the pooled vector is theirs.
     """
     qwen2vl = load_qwen2vl(tiny)
-    a = ImageTokens(golden("encoder")["hidden_a_256"], (16, 16), (512, 512), qwen2vl.name)
+    a = ImageTokens(golden("encoder")["hidden_a_256"], (16, 16), picture("astronaut_512.png"), qwen2vl.name)
 
     def make(prompt: bool = False, tokens: str = "b", control_tokens: bool = True) -> list:
         ((context, options),) = conditioning_of(qwen2vl, a, control_tokens=a if control_tokens else None)

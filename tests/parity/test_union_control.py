@@ -16,14 +16,14 @@ from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.patches import hidden_tokens
+from qwen2vl_flux_pack.patches.flux import PatchedModelGuard, attach, patch_model
 from qwen2vl_flux_pack.patches.union_control import MODES, UnionControlNet, with_mode
 from qwen2vl_flux_pack.schedules import flux_sigmas
 
 
 @pytest.fixture(scope="module")
 def flux(tiny):
-    return hidden_tokens.patch_model(load_transformer(tiny))
+    return patch_model(load_transformer(tiny))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def plain(batch: int = 1) -> list:
 
 
 def prompted(conditioning: list | None = None) -> list:
-    return hidden_tokens.attach(conditioning or plain(), golden("encoder")["t5_projected"])
+    return attach(conditioning or plain(), golden("encoder")["t5_projected"])
 
 
 def controlled(conditioning: list, control_net, hint="depth", strength=0.5, start=0.0, end=1.0) -> list:
@@ -166,7 +166,7 @@ def test_cfg_with_a_prompt_on_one_side(flux, control_net):
 
 def test_a_zeroed_conditioning_silences_the_prompt_here_too(flux, control_net):
     def zeroed(hidden: torch.Tensor) -> torch.Tensor:
-        given = hidden_tokens.attach(plain(), hidden)
+        given = attach(plain(), hidden)
         given = [[torch.zeros_like(context), options] for context, options in given]
         return sample(flux, controlled(given, with_mode(control_net, "depth")))
 
@@ -220,7 +220,7 @@ def test_a_mode_beyond_the_nets_own_is_refused(tmp_path):
     "other, kind",
     [
         (comfy.controlnet.ControlBase(), "ControlBase"),
-        (hidden_tokens.PatchedModelGuard(), "PatchedModelGuard"),
+        (PatchedModelGuard(), "PatchedModelGuard"),
         (comfy.controlnet.ControlNet(torch.nn.Linear(1, 1)), "Linear"),
         (comfy.controlnet.ControlLora({}), "ControlLora"),
     ],

@@ -19,7 +19,7 @@ from spoiling import changed, history, shown
 from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
 from qwen2vl_flux_pack.automation.graphs import node, variation
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.patches.hidden_tokens import patch_model
+from qwen2vl_flux_pack.patches.flux import patch_model
 from qwen2vl_flux_pack.patches.prompts import encode_prompt
 from qwen2vl_flux_pack.pictures import check_picture
 

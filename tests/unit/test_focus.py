@@ -13,13 +13,15 @@ from sentences import one_sentence
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.focus import (
     MAX_DOTS,
+    MODES,
     Dot,
     at_image_size,
     focus_map,
+    focused,
     grid_mask,
     parse_dots,
-    weigh,
 )
+from qwen2vl_flux_pack.tokens import ImageTokens
 
 GRIDS = [(16, 16), (19, 28), (28, 13), (1, 40), (1, 1)]
 
@@ -147,29 +149,48 @@ def test_the_map_at_image_size(height, width):
             assert torch.equal(picture[:, row, column], token)
 
 
+def tokens_of(embeddings: torch.Tensor, rows: int) -> ImageTokens:
+    return ImageTokens(embeddings, (rows, embeddings.shape[1] // rows), torch.zeros(len(embeddings), 28, 28, 3), "any")
+
+
 def test_tokens_weighed():
-    tokens = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    tokens = tokens_of(torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0)), rows=2)
     weights = torch.tensor([[[0.0, 0.5], [0.0, 1.0]]])
-    scaled = weigh(tokens, weights, drop=False)
-    assert torch.equal(scaled, torch.stack([tokens[:, 0] * 0, tokens[:, 1] * 0.5, tokens[:, 2] * 0, tokens[:, 3]], 1))
-    assert torch.equal(weigh(tokens, weights, drop=True), scaled[:, [1, 3]])
-    assert torch.equal(weigh(tokens, torch.ones(1, 2, 2), drop=True), tokens)
+    scaled = tokens.embeddings * torch.tensor([0.0, 0.5, 0.0, 1.0])[:, None]
+    assert torch.equal(focused(tokens, weights, "scale").embeddings, scaled)
+    assert torch.equal(focused(tokens, weights, "drop").embeddings, scaled[:, [1, 3]])
+    assert torch.equal(focused(tokens, torch.ones(1, 2, 2), "drop").embeddings, tokens.embeddings)
+    watched = focused(tokens, weights, "attention")
+    assert watched.embeddings is tokens.embeddings
+    assert watched.weights.tolist() == [[0.0, 0.5, 0.0, 1.0]] * 2
+
+
+def test_one_focus_after_another():
+    tokens = tokens_of(torch.rand(1, 4, 3, generator=torch.Generator().manual_seed(0)), rows=2)
+    first, second = torch.tensor([[[0.0, 0.5], [1.0, 1.0]]]), torch.tensor([[[1.0, 0.5], [0.0, 1.0]]])
+    twice = focused(focused(tokens, first, "attention"), second, "attention")
+    assert twice.weights.tolist() == [[0.0, 0.25, 0.0, 1.0]]
+    dropped = focused(focused(tokens, first, "attention"), second, "drop")
+    assert dropped.weights.tolist() == [[0.0, 0.5, 1.0]] and dropped.count == 3
+    with pytest.raises(InputError, match="already thinned by mode drop"):
+        focused(dropped, first, "attention")
 
 
 def test_a_weight_for_each_picture():
-    tokens = torch.ones(2, 2, 1)
+    tokens = tokens_of(torch.ones(2, 2, 1), rows=1)
     own = torch.tensor([[[0.0, 1.0]], [[1.0, 0.25]]])
-    assert weigh(tokens, own, drop=False).flatten().tolist() == [0, 1, 1, 0.25]
+    assert focused(tokens, own, "scale").embeddings.flatten().tolist() == [0, 1, 1, 0.25]
+    assert focused(tokens, own, "attention").weights.flatten().tolist() == [0, 1, 1, 0.25]
     with pytest.raises(InputError, match="one mask for all"):
-        weigh(tokens, own, drop=True)
+        focused(tokens, own, "drop")
 
 
-@pytest.mark.parametrize("drop", [False, True])
-def test_a_focus_on_nothing(drop):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_focus_on_nothing(mode):
     one_of_two = torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]])
     for weights in (torch.zeros(1, 1, 2), one_of_two):
         with pytest.raises(InputError, match="leaves nothing of the picture"):
-            weigh(torch.ones(2, 2, 1), weights, drop)
+            focused(tokens_of(torch.ones(2, 2, 1), rows=1), weights, mode)
 
 
 GOOD = {

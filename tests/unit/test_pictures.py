@@ -11,7 +11,7 @@ from PIL import Image
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.pictures import PICTURE, prepare, prepare_mask
+from qwen2vl_flux_pack.pictures import PICTURE, prepare, prepare_mask, thumbnail
 from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, fitted_sizes, output_size
 
 SIZES = [
@@ -170,3 +170,13 @@ def test_what_cannot_be_prepared(act, words):
     with pytest.raises(InputError) as raised:
         act()
     assert words in one_sentence(raised.value)
+
+
+@pytest.mark.parametrize("height, width, size", [(300, 200, (200, 300)), (2000, 1000, (256, 512)), (3, 5000, (512, 1))])
+def test_thumbnail(height: int, width: int, size: tuple[int, int]) -> None:
+    picture = torch.linspace(0, 1, width).expand(height, width)[..., None].expand(-1, -1, 3)
+    made = thumbnail(picture, 512)
+    assert made.mode == "RGB" and made.size == size
+    columns = np.asarray(made, float).mean(axis=(0, 2)) / 255
+    assert abs(columns.mean() - 0.5) < 0.01 and columns[0] < 0.01 and columns[-1] > 0.99
+    assert thumbnail(picture[..., :1], 512).tobytes() == made.tobytes()

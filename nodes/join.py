@@ -1,0 +1,37 @@
+"""Several reference pictures guide together."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..tokens import ImageTokens, joined
+from .types import CATEGORY, Qwen2VLTokens
+
+
+class Qwen2VLJoinTokens(io.ComfyNode):
+    """Door to tokens.joined."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Qwen2VLJoinTokens",
+            display_name="Qwen2VL Join Tokens",
+            category=CATEGORY,
+            description="Puts the tokens of two reference pictures together, so that both guide the result.",
+            search_aliases=["qwen2vl", "several references", "multiple images", "concat tokens", "mix images"],
+            inputs=[
+                Qwen2VLTokens.Input(
+                    "tokens_1", tooltip="Tokens of the first picture, from Qwen2VL Encode or GridDot Focus."
+                ),
+                Qwen2VLTokens.Input(
+                    "tokens_2", tooltip="Tokens of the second picture, of the same checkpoint; join again for a third."
+                ),
+            ],
+            outputs=[
+                Qwen2VLTokens.Output("tokens", display_name="tokens", tooltip="All tokens for Qwen2VL Connector.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, tokens_1: ImageTokens, tokens_2: ImageTokens) -> io.NodeOutput:
+        return io.NodeOutput(joined(tokens_1, tokens_2))

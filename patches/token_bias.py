@@ -1,0 +1,55 @@
+"""Weights of context tokens as a bias on them as keys of FLUX's joint attention.
+
+softmax(q·k + log w) gives a key w times the weight it would have had: at 0 its influence is gone, as if the token were
+not there (FLUX gives all text tokens one position), at 1 nothing changes.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def bias_of(weights: torch.Tensor) -> torch.Tensor:
+    """Weights [B, T] in 0..1 as what is added to the attention's logits: log w, minus infinity at 0."""
+    return weights.float().log()
+
+
+def over_keys(bias: torch.Tensor, before: int, keys: int) -> torch.Tensor:
+    """A bias [B, T] of the tokens that follow the first `before`, as a mask [1 or B, 1, 1, keys] for all queries and
+    heads."""
+    if (bias == bias[:1]).all():
+        bias = bias[:1]
+    mask = bias.new_zeros(len(bias), keys)
+    mask[:, before : before + bias.shape[1]] = bias
+    return mask[:, None, None, :]
+
+
+def joined(mask: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
+    """An attention mask that was there before (boolean, or a bias [..., queries, keys]) with the bias of keys on it."""
+    if mask is None:
+        return bias
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=bias.dtype).masked_fill(~mask, -torch.inf)
+    if mask.ndim == 3:
+        mask = mask[:, None]
+    return mask + bias
+
+
+class Biasing:
+    """An `attn1_patch` that puts the bias on every block's attention, and remembers that it ran."""
+
+    def __init__(self, bias: torch.Tensor):
+        self.bias = bias
+        self.mask: torch.Tensor | None = None
+        self.done = False
+
+    def __call__(self, q, k, v, pe=None, attn_mask=None, extra_options=None) -> dict:
+        self.done = True
+        if self.mask is None or self.mask.shape[-1] != k.shape[2]:
+            self.mask = over_keys(self.bias.to(q), 0, k.shape[2])
+        return {"attn_mask": joined(attn_mask, self.mask)}
+
+    def among(self, transformer_options: dict) -> dict:
+        """The options with this patch behind all others of its kind."""
+        patches = transformer_options.get("patches", {})
+        return {**transformer_options, "patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", []), self]}}

@@ -1,0 +1,913 @@
+"""The GridDot panel under real mouse, keys and touch, up to the prompt that Python gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from interface import PATIENCE, each_renderer, opened, reload
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from qwen2vl_flux_pack.automation.client import ComfyClient
+from qwen2vl_flux_pack.automation.server import ComfyServer
+from qwen2vl_flux_pack.focus import focus_map, parse_dots
+
+EDGE = 8  # canvas pixels around the picture
+BUILD = """async picture => {
+    [...app.graph.nodes].forEach(node => app.graph.remove(node));
+    const add = (type, left, top, size) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [left, top];
+        app.graph.add(node);
+        if (size) node.setSize(size);
+        return node;
+    };
+    const load = add('LoadImage', 0, 0, [270, 320]), loader = add('Qwen2VLLoader', 0, 420);
+    const encode = add('Qwen2VLEncode', 320, 0), focus = add('GridDotFocus', 660, 0);
+    const mask = add('MaskPreview', 1130, 0);
+    loader.widgets[0].value = 'demo';
+    load.widgets[0].value = picture;
+    load.widgets[0].callback(picture);
+    load.connect(0, encode, encode.findInputSlot('image'));
+    loader.connect(0, encode, encode.findInputSlot('qwen2vl'));
+    encode.connect(0, focus, focus.findInputSlot('tokens'));
+    focus.connect(1, mask, 0);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [90, 130];
+    app.canvas.setDirty(true, true);
+    app.canvas.emitBeforeChange();
+    app.canvas.emitAfterChange();
+}"""
+LOOK = """([zoom, offset]) => {
+    Object.assign(app.canvas.ds, { scale: zoom, offset });
+    app.canvas.setDirty(true, true);
+}"""
+FOCUS = "app.canvas.graph.nodes.filter(node => node.type === 'GridDotFocus')"
+TEXT = "node.widgets.find(widget => widget.name === 'dots').value"
+
+
+def dot(x: float, y: float, r: float = 0.25, w: float = 1) -> str:
+    """A dot as the panel writes it."""
+    short = round(x, 4), round(y, 4), round(r, 3), round(w, 2)
+    number = [int(value) if value == int(value) else value for value in short]
+    return '{{"x": {}, "y": {}, "r": {}, "w": {}}}'.format(*number)
+
+
+def text_of(*dots: str) -> str:
+    return "[" + ",\n ".join(dots) + "]" if dots else ""
+
+
+class Desk:
+    """The panel of one node on a page, and the mouse over its picture."""
+
+    def __init__(self, page: Page, nth: int = 0):
+        self.page = page
+        script = f"nth => {FOCUS}.sort((one, other) => one.id - other.id)[nth].id"
+        self.id = page.evaluate(script, nth)  # the order of nodes changes when one is clicked
+
+    @property
+    def root(self):
+        mark = "id => { app.canvas.graph.getNodeById(id).widgets.at(-1).element.dataset.test = id; }"
+        self.page.evaluate(mark, self.id)
+        return self.page.locator(f".griddot[data-test='{self.id}']")
+
+    @property
+    def canvas(self):
+        return self.root.locator(".griddot-canvas")
+
+    @property
+    def text(self) -> str:
+        return self.page.evaluate(f"id => {{ const node = app.canvas.graph.getNodeById(id); return {TEXT}; }}", self.id)
+
+    @text.setter
+    def text(self, text: str) -> None:
+        script = f"([id, text]) => {{ const node = app.canvas.graph.getNodeById(id); {TEXT} = text; }}"
+        self.page.evaluate(script, [self.id, text])
+        self.page.wait_for_timeout(100)
+
+    def frame(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of a square picture on the screen."""
+        box = self.canvas.bounding_box()
+        inner = self.canvas.evaluate("canvas => [canvas.clientWidth, canvas.clientHeight]")
+        zoom = box["width"] / inner[0]
+        side = (min(inner) - 2 * EDGE) * zoom
+        return box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2, side, side
+
+    def spot(self, x: float, y: float) -> tuple[tuple[int, int], float, float]:
+        """The screen's pixel near a place of the picture, and that pixel's exact place."""
+        left, top, width, height = self.frame()
+        pixel = round(left + x * width), round(top + y * height)
+        return pixel, (pixel[0] - left) / width, (pixel[1] - top) / height
+
+    def click(self, x: float, y: float, **how: object) -> tuple[float, float]:
+        pixel, x, y = self.spot(x, y)
+        self.page.mouse.click(*pixel, **how)
+        return x, y
+
+    def drag(self, *places: tuple[float, float], button: str = "left") -> list[tuple[float, float]]:
+        spots = [self.spot(*place) for place in places]
+        self.page.mouse.move(*spots[0][0])
+        self.page.mouse.down(button=button)
+        for (pixel, *_), steps in zip(spots[1:], [4] * len(spots), strict=False):
+            self.page.mouse.move(*pixel, steps=steps)
+        self.page.mouse.up(button=button)
+        return [(x, y) for _, x, y in spots]
+
+    def wheel(self, x: float, y: float, *turns: int) -> None:
+        self.page.mouse.move(*self.spot(x, y)[0])
+        for turn in turns:
+            self.page.mouse.wheel(0, turn)
+        self.page.wait_for_timeout(100)
+
+    def press(self, *keys: str) -> None:
+        self.canvas.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def button(self, name: str):
+        return self.root.get_by_role("button", name=name)
+
+    def settled(self) -> None:
+        """Wait until the panel is in its place."""
+        before = None
+        while (now := self.canvas.bounding_box()) != before or not now or now["height"] < 100:
+            before = now
+            self.page.wait_for_timeout(150)
+
+    def pixel(self, x: float, y: float) -> tuple[int, ...]:
+        """Colour at a place of the picture."""
+        shot = Image.open(io.BytesIO(self.page.screenshot(animations="disabled"))).convert("RGB")
+        return shot.getpixel(self.spot(x, y)[0])
+
+
+@pytest.fixture
+def picture(server: ComfyServer, root: Path) -> str:
+    return ComfyClient(server.url).upload_image(root / "demo" / "reference.png")
+
+
+def built(page: Page, picture: str) -> Desk:
+    page.evaluate(BUILD, picture)
+    page.wait_for_selector(".griddot-canvas")
+    desk = Desk(page)
+    desk.settled()
+    return desk
+
+
+@pytest.fixture
+def desk(page: Page, picture: str) -> Desk:
+    return built(page, picture)
+
+
+def run(page: Page, server: ComfyServer) -> tuple[dict, dict]:
+    """Press Run; the prompt that came to the server, and what its nodes show."""
+    before = set(history(server))
+    page.get_by_test_id("queue-button").click()
+    deadline = time.monotonic() + PATIENCE
+    while not (new := set(history(server)) - before):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    entry = history(server)[new.pop()]
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    page.wait_for_timeout(600)
+    return entry["prompt"][2], entry["outputs"]
+
+
+def history(server: ComfyServer) -> dict:
+    with urlopen(f"{server.url}/history") as answer:
+        return json.load(answer)
+
+
+def focus_in(prompt: dict) -> dict:
+    (inputs,) = (entry["inputs"] for entry in prompt.values() if entry["class_type"] == "GridDotFocus")
+    return inputs
+
+
+def shown_map(server: ComfyServer, outputs: dict, rows: int, columns: int) -> np.ndarray:
+    """The focus_map output as Preview Mask has shown it: the value in the middle of each token."""
+    (image,) = (output["images"][0] for output in outputs.values() if "images" in output)
+    pixels = np.asarray(Image.open(io.BytesIO(ComfyClient(server.url).fetch(image))).convert("L"))
+    height, width = pixels.shape
+    down = ((np.arange(rows) + 0.5) * height / rows).astype(int)
+    across = ((np.arange(columns) + 0.5) * width / columns).astype(int)
+    return pixels[down][:, across] / 255
+
+
+def click(desk: Desk) -> str:
+    return text_of(dot(*desk.click(0.3, 0.65)))
+
+
+def shift_click(desk: Desk) -> str:
+    desk.page.keyboard.down("Shift")
+    place = desk.click(0.7, 0.35)
+    desk.page.keyboard.up("Shift")
+    return text_of(dot(*place, w=-1))
+
+
+def drag_from_empty(desk: Desk) -> str:
+    (x, y), (to_x, _) = desk.drag((0.4, 0.5), (0.6, 0.5))
+    desk.page.mouse.move(5, 5)
+    return text_of(dot(x, y, r=to_x - x))
+
+
+def two_clicks(desk: Desk) -> str:
+    return text_of(dot(*desk.click(0.3, 0.65)), dot(*desk.click(0.7, 0.35)))
+
+
+def move(desk: Desk) -> str:
+    x, y = desk.click(0.3, 0.3)
+    (from_x, from_y), (to_x, to_y) = desk.drag((0.3, 0.3), (0.6, 0.7))
+    return text_of(dot(round(x, 4) + to_x - from_x, round(y, 4) + to_y - from_y))
+
+
+def move_past_the_edge(desk: Desk) -> str:
+    desk.click(0.3, 0.3)
+    desk.drag((0.3, 0.3), (1.02, -0.01))
+    return text_of(dot(1, 0))
+
+
+def right_click(desk: Desk) -> str:
+    place = desk.click(0.2, 0.2)
+    desk.click(0.8, 0.8)
+    desk.click(0.8, 0.8, button="right")
+    return text_of(dot(*place))
+
+
+def wheel_over_a_dot(desk: Desk) -> str:
+    place = desk.click(0.5, 0.5)
+    desk.wheel(0.5, 0.5, 100, 100, 100, -100)
+    return text_of(dot(*place, w=0.9))
+
+
+def alt_drag(desk: Desk) -> str:
+    x, y = desk.click(0.5, 0.5)
+    desk.page.keyboard.down("Alt")
+    _, (to_x, to_y) = desk.drag((0.5, 0.5), (0.9, 0.5))
+    desk.page.keyboard.up("Alt")
+    return text_of(dot(x, y, r=np.hypot(to_x - round(x, 4), to_y - round(y, 4))))
+
+
+def drag_the_handle(desk: Desk) -> str:
+    x, y = desk.click(0.5, 0.5)
+    desk.drag((x + 0.25, y), (0.65, y))
+    _, to_x, to_y = desk.spot(0.65, y)
+    return text_of(dot(x, y, r=np.hypot(to_x - round(x, 4), to_y - round(y, 4))))
+
+
+def arrows(desk: Desk) -> str:
+    x, y = desk.click(0.5, 0.5)
+    desk.press("ArrowLeft", "ArrowLeft", "ArrowDown", "Shift+ArrowUp", "+", "-", "-")
+    return text_of(dot(round(x, 4) - 0.02, round(y, 4) + 0.01 - 0.1, r=0.24))
+
+
+def delete(desk: Desk) -> str:
+    place = desk.click(0.2, 0.2)
+    desk.click(0.8, 0.8)
+    desk.press("Delete")
+    return text_of(dot(*place))
+
+
+def escape(desk: Desk) -> str:
+    place = desk.click(0.2, 0.2)
+    desk.press("Escape", "ArrowLeft", "Delete")  # nothing is chosen any more
+    return text_of(dot(*place))
+
+
+def escape_while_dragging(desk: Desk) -> str:
+    x, y = desk.click(0.3, 0.3)
+    desk.page.mouse.move(*desk.spot(0.3, 0.3)[0])
+    desk.page.mouse.down()
+    desk.page.mouse.move(*desk.spot(0.7, 0.7)[0], steps=3)
+    desk.page.keyboard.press("Escape")
+    desk.page.mouse.up()
+    return text_of(dot(x, y))
+
+
+def by_keys_alone(desk: Desk) -> str:
+    desk.press("Enter", "Escape", "Enter", "PageDown", "ArrowRight", "PageDown", "ArrowLeft")
+    return text_of(dot(0.51, 0.5), dot(0.49, 0.5))
+
+
+def flip(desk: Desk) -> str:
+    place = desk.click(0.5, 0.5)
+    desk.page.keyboard.down("Shift")
+    desk.click(0.5, 0.5)
+    desk.page.keyboard.up("Shift")
+    return text_of(dot(*place, w=-1))
+
+
+def presets(desk: Desk) -> str:
+    desk.button("Ready-made").click()
+    desk.root.get_by_role("menuitem", name="Thirds").click()
+    return text_of(*(dot(x, y) for y in (0.3333, 0.6667) for x in (0.3333, 0.6667)))
+
+
+def invert(desk: Desk) -> str:
+    desk.button("Ready-made").click()
+    desk.root.get_by_role("menuitem", name="Centre", exact=True).click()
+    desk.button("Invert").click()
+    return text_of(dot(0.5, 0.5, r=0.5, w=-1))
+
+
+def clear(desk: Desk) -> str:
+    two_clicks(desk)
+    desk.button("Remove all").click()
+    return text_of()
+
+
+def numbers(desk: Desk) -> str:
+    desk.click(0.5, 0.5)
+    for key, value in {"x": "0.28", "y": "0.68", "r": "0.5", "w": "0.75"}.items():
+        desk.root.locator(f"[data-entry={key}]").fill(value)
+        desk.page.keyboard.press("Enter")
+    return text_of(dot(0.28, 0.68, 0.5, 0.75))
+
+
+def numbers_of_no_dot(desk: Desk) -> str:
+    desk.root.locator("[data-entry=x]").fill("7")
+    desk.page.keyboard.press("Enter")
+    return text_of(dot(1, 0.5))
+
+
+def minus_button(desk: Desk) -> str:
+    desk.button("New dots keep").click()
+    one = desk.click(0.2, 0.2)
+    desk.page.keyboard.down("Shift")
+    other = desk.click(0.8, 0.8)
+    desk.page.keyboard.up("Shift")
+    return text_of(dot(*one, w=-1), dot(*other))
+
+
+def typed(desk: Desk) -> str:
+    desk.button("Show the dots as text").click()
+    desk.root.locator("textarea").fill('[{"x": 0.123456, "y": 0.5}]')
+    return '[{"x": 0.123456, "y": 0.5}]'
+
+
+def typed_and_moved(desk: Desk) -> str:
+    """Numbers that nobody touched stay as they were typed."""
+    desk.text = '[{"x": 0.123456, "y": 0.5}, {"x": 0.8, "y": 0.5}]'
+    desk.click(0.8, 0.5)
+    desk.press("ArrowLeft")
+    return text_of('{"x": 0.123456, "y": 0.5, "r": 0.5, "w": 1}', dot(0.79, 0.5, 0.5))
+
+
+GESTURES = [
+    click, shift_click, drag_from_empty, two_clicks, move, move_past_the_edge, right_click, wheel_over_a_dot, alt_drag,
+    drag_the_handle, arrows, delete, escape, escape_while_dragging, by_keys_alone, flip, presets, invert, clear,
+    numbers, numbers_of_no_dot, minus_button, typed, typed_and_moved,
+]  # fmt: skip
+
+
+@each_renderer
+def test_every_gesture_writes_the_text(desk: Desk, vue: bool) -> None:
+    assert desk.page.evaluate("LiteGraph.vueNodesMode") == vue
+    for gesture in GESTURES:
+        desk.text = ""
+        expected = gesture(desk)
+        assert desk.text == expected, gesture.__name__
+        if desk.root.locator("textarea").is_visible():
+            desk.button("Show the dots as text").click()
+            desk.settled()
+
+
+@each_renderer
+def test_what_is_drawn_reaches_python(desk: Desk, server: ComfyServer) -> None:
+    expected = text_of(dot(*desk.click(0.3, 0.65)), dot(*desk.click(0.7, 0.35)))
+    desk.page.keyboard.down("Shift")
+    expected = f"{expected[:-1]},\n {dot(*desk.click(0.4, 0.7), w=-1)}]"
+    desk.page.keyboard.up("Shift")
+    prompt, outputs = run(desk.page, server)
+    inputs = focus_in(prompt)
+    assert inputs["dots"] == expected == desk.text
+    assert set(inputs) == {"tokens", "dots", "mode"}
+    (message,) = (output["griddot"][0] for output in outputs.values() if "griddot" in output)
+    grid = message["rows"], message["columns"]
+    weights = focus_map(parse_dots(expected), *grid).numpy()
+    assert np.abs(shown_map(server, outputs, *grid) - weights).max() <= 1 / 255  # Preview Mask cuts to 8 bits
+    assert desk.page.evaluate("app.graph.serialize().nodes.find(n => n.type === 'GridDotFocus').widgets_values") == [
+        expected,
+        "scale",
+    ]
+
+
+@each_renderer
+def test_painting(desk: Desk) -> None:
+    desk.button("Paint").click()
+    desk.drag((0.2, 0.8), (0.5, 0.5), (0.8, 0.8))
+    dots = parse_dots(desk.text)
+    assert len(dots) > 10 and {(each.r, each.w) for each in dots} == {(0.12, 1.0)}
+    steps = [np.hypot(b.x - a.x, b.y - a.y) for a, b in zip(dots, dots[1:], strict=False)]
+    assert max(steps) < 0.09 and abs(dots[0].x - 0.2) < 0.01 and abs(dots[-1].x - 0.8) < 0.07
+    desk.press("+", "+")
+    desk.page.keyboard.down("Shift")
+    desk.drag((0.5, 0.5), (0.5, 0.6))
+    desk.page.keyboard.up("Shift")
+    added = parse_dots(desk.text)[len(dots) :]
+    assert added and {(each.r, each.w) for each in added} == {(0.14, -1.0)}
+    desk.press("Control+z")
+    counted = f"count => {{ const node = {FOCUS}[0]; return JSON.parse({TEXT}).length === count; }}"
+    desk.page.wait_for_function(counted, arg=len(dots))
+    assert desk.root.get_by_role("button", name="Paint").get_attribute("aria-pressed") == "true"  # as it was left
+    desk.settled()
+    desk.drag((0.2, 0.8), (0.5, 0.5), button="right")
+    assert 0 < len(parse_dots(desk.text)) < len(dots)
+
+
+@each_renderer
+def test_undo_and_redo(desk: Desk) -> None:
+    page = desk.page
+
+    def undone(keys: str, text: str) -> None:
+        page.keyboard.press(keys)
+        page.wait_for_function(f"text => {FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === text", arg=text)
+        page.wait_for_timeout(800)  # for the interface to have loaded the rest
+
+    texts = [""]
+    desk.click(0.3, 0.3)
+    texts.append(desk.text)
+    desk.drag((0.3, 0.3), (0.5, 0.6))
+    texts.append(desk.text)
+    desk.wheel(0.5, 0.6, 100, 100)
+    page.wait_for_timeout(700)
+    texts.append(desk.text)
+    desk.press("Delete")
+    page.wait_for_timeout(200)
+    texts.append(desk.text)
+    assert len(set(texts[:4])) == 4 and texts[4] == ""
+    for text in texts[-2::-1]:
+        undone("Control+z", text)
+    for text in texts[1:]:
+        undone("Control+y", text)
+    undone("Control+z", texts[3])
+    assert page.evaluate("document.activeElement.className") == "griddot-canvas"  # one goes on where one was
+    place = parse_dots(texts[3])[0]
+    desk.click(place.x, place.y)
+    desk.press("ArrowRight")
+    assert parse_dots(desk.text)[0].x == pytest.approx(place.x + 0.01)
+
+
+@each_renderer
+def test_copies_are_independent(desk: Desk, vue: bool) -> None:
+    page = desk.page
+    one = text_of(dot(*desk.click(0.3, 0.3)))
+    page.keyboard.press("Control+c")
+    page.mouse.move(330, 600)
+    page.keyboard.press("Control+v")
+    page.wait_for_function(f"{FOCUS}.length === 2")
+    other = Desk(page, 1)
+    other.settled()
+    assert desk.text == other.text == one
+    added = text_of(one[1:-1], dot(*other.click(0.7, 0.7)))
+    assert (desk.text, other.text) == (one, added)
+    desk.click(0.3, 0.3, button="right")
+    assert (desk.text, other.text) == ("", added)
+
+
+@each_renderer
+def test_in_a_subgraph(desk: Desk, server: ComfyServer) -> None:
+    page = desk.page
+    before = text_of(dot(*desk.click(0.3, 0.3)))
+    page.evaluate("""() => {
+        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+        const { node } = app.graph.convertToSubgraph(new Set([focus]));
+        app.canvas.openSubgraph(node.subgraph, node);
+    }""")
+    page.wait_for_function(f"{FOCUS}.length === 1 && app.canvas.graph !== app.rootGraph")
+    desk = Desk(page)
+    page.evaluate(LOOK, [1, [-500, 200]])
+    desk.settled()
+    assert desk.text == before
+    assert yellow(desk.pixel(0.29, 0.71))  # the picture is found outside
+    after = text_of(before[1:-1], dot(*desk.click(0.6, 0.6)))
+    assert desk.text == after
+    prompt, outputs = run(page, server)
+    assert focus_in(prompt)["dots"] == after
+    page.evaluate("app.canvas.setGraph(app.rootGraph)")
+    page.wait_for_timeout(500)
+    assert page.locator(".griddot:visible").count() == 0
+    assert focus_in(page.evaluate("async () => (await app.graphToPrompt()).output"))["dots"] == after
+
+
+@each_renderer
+def test_reload(browser: Browser, server: ComfyServer, picture: str, vue: bool) -> None:
+    with opened(browser, server, vue, **{"Comfy.Workflow.Persist": True}) as page:
+        desk = built(page, picture)
+        text = text_of(dot(*desk.click(0.3, 0.3)))
+        page.wait_for_timeout(1500)  # the interface stores drafts after a while
+        reload(page)
+        page.wait_for_function(f"{FOCUS}.length === 1")
+        desk.settled()
+        assert desk.text == text
+        assert desk.text != desk.click(0.6, 0.6) and len(parse_dots(desk.text)) == 2
+
+
+def test_renderers_switched_live(desk: Desk) -> None:
+    page = desk.page
+    text = text_of(dot(*desk.click(0.3, 0.3)))
+    for vue in (True, False, True):
+        page.evaluate("vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
+        page.wait_for_function("vue => LiteGraph.vueNodesMode === vue", arg=vue)
+        page.wait_for_timeout(800)
+        desk.settled()
+        text = text_of(text[1:-1], dot(*desk.click(0.3 + 0.1 * len(parse_dots(text)), 0.8)))
+        assert desk.text == text
+        assert page.locator(".griddot-canvas:visible").count() == 1
+        assert page.locator("textarea:visible").count() == 0
+
+
+@each_renderer
+def test_zoomed_resized_and_collapsed(desk: Desk, vue: bool) -> None:
+    page = desk.page
+    dots: list[str] = []
+    for zoom, offset in ((0.6, (200, 250)), (1.7, (-550, 100))):
+        page.evaluate(LOOK, [zoom, offset])
+        desk.settled()
+        dots.append(dot(*desk.click(0.2 + 0.2 * zoom, 0.4)))
+        assert desk.text == text_of(*dots)
+        page.wait_for_timeout(500)
+        drawn = desk.canvas.evaluate("canvas => canvas.width / canvas.getBoundingClientRect().width")
+        assert drawn == pytest.approx(1, abs=0.01)  # crisp
+    page.evaluate(LOOK, [1, [90, 130]])
+    page.evaluate(f"() => {{ {FOCUS}[0].setSize([560, 620]); app.canvas.setDirty(true, true); }}")
+    desk.settled()
+    box = desk.canvas.bounding_box()
+    assert box["width"] > 520 and box["height"] > 380  # the panel fills the node
+    dots.append(dot(*desk.click(0.9, 0.9)))
+    assert desk.text == text_of(*dots)
+    page.evaluate(f"{FOCUS}[0].collapse()")
+    page.wait_for_timeout(500)
+    assert page.locator(".griddot-canvas:visible").count() == 0
+    page.evaluate(f"{FOCUS}[0].collapse()")
+    desk.settled()
+    desk.click(0.9, 0.9, button="right")
+    assert desk.text == text_of(*dots[:2])
+
+
+@each_renderer
+def test_the_wheel_beside_dots_zooms_the_graph(desk: Desk) -> None:
+    desk.click(0.5, 0.5)
+    text, scale = desk.text, desk.page.evaluate("app.canvas.ds.scale")
+    desk.wheel(0.5, 0.5, -100)
+    assert desk.page.evaluate("app.canvas.ds.scale") == scale
+    desk.wheel(0.15, 0.15, -100)
+    assert desk.page.evaluate("app.canvas.ds.scale") > scale
+    assert desk.text == text
+
+
+@each_renderer
+def test_right_click_beside_dots_opens_the_nodes_menu(desk: Desk, vue: bool) -> None:
+    desk.click(0.5, 0.5, button="right")
+    desk.page.locator(".p-contextmenu:visible, .litecontextmenu:visible").get_by_text("Bypass").wait_for()
+    desk.page.keyboard.press("Escape")
+    assert desk.text == ""
+
+
+BROKEN = [
+    "left side please",
+    '[{"x": 0.3, "y": 2}]',
+    '[{"x": 0.3, "y"',
+    "<img src=x onerror=alert(1)>",
+    "NaN",
+    '[{"x": 1e308, "y": 0}]',
+    "[" * 100_000,
+]
+
+
+@each_renderer
+def test_broken_text_is_shown_and_kept(desk: Desk, vue: bool) -> None:
+    page = desk.page
+    for text in BROKEN:
+        desk.text = text
+        desk.root.get_by_role("alert").wait_for()
+        desk.settled()
+        assert desk.root.locator("textarea").input_value() == text
+        assert desk.root.locator("img").count() == 0
+        desk.click(0.5, 0.5)
+        desk.press("Delete", "Enter")
+        assert desk.text == text
+    area = desk.root.locator("textarea")
+    area.fill('[{"x": 0.3, "y": 0.5}]')
+    assert desk.root.get_by_role("alert").count() == 0
+    desk.settled()
+    added = desk.click(0.8, 0.8)
+    assert desk.text == text_of(dot(0.3, 0.5, 0.5), dot(*added))
+    desk.text = "left side please"
+    desk.button("Remove all").click()
+    assert desk.text == ""
+    page.keyboard.press("Control+z")
+    page.wait_for_function(f"{FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === 'left side please'")
+
+
+def test_ten_thousand_dots(desk: Desk) -> None:
+    many = [{"x": number % 100 / 100, "y": number // 100 / 100, "r": 0.02} for number in range(10_000)]
+    desk.text = json.dumps(many)
+    started = time.monotonic()
+    desk.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert time.monotonic() - started < 5
+    text = desk.text
+    desk.click(0.503, 0.503)  # one more is refused
+    desk.press("Escape")
+    assert desk.text == text
+
+
+@each_renderer
+def test_hostile_names_are_text(page: Page, server: ComfyServer, root: Path, tmp_path: Path, vue: bool) -> None:
+    name = "<img src=x onerror=document.title='owned'>&\"'#?.png"
+    (tmp_path / name).write_bytes((root / "demo" / "reference.png").read_bytes())
+    uploaded = ComfyClient(server.url).upload_image(tmp_path / name)
+    desk = built(page, uploaded)
+    page.evaluate(f"name => {{ {FOCUS}[0].title = name; }}", name)
+    page.wait_for_timeout(600)
+    assert desk.pixel(0.29, 0.75)[0] > 150  # its yellow
+    desk.text = json.dumps([{"x": 0.5, "y": 0.5, name: 1}])
+    desk.root.get_by_role("alert").wait_for()
+    assert name[:30] in desk.root.get_by_role("alert").inner_text()
+    assert desk.root.locator("img").count() == 0 and page.title() != "owned"
+
+
+@each_renderer
+def test_theme(desk: Desk) -> None:
+    page = desk.page
+    ground = "element => getComputedStyle(element).backgroundColor"
+    stage = desk.root.locator(".griddot-stage")
+    dark = stage.evaluate(ground)
+    page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'light')")
+    page.wait_for_timeout(600)
+    light = stage.evaluate(ground)
+    page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    page.wait_for_timeout(300)
+
+    def brightness(colour: str) -> float:
+        return sum(float(part) for part in colour.strip("rgba() ").split(",")[:3])
+
+    assert brightness(light) > brightness(dark) + 200
+
+
+@each_renderer
+def test_without_the_script_the_node_is_text(browser: Browser, server: ComfyServer, picture: str, vue: bool) -> None:
+    with opened(browser, server, vue, blocked="**/griddot/*.js") as page:
+        page.evaluate(BUILD, picture)
+        page.wait_for_timeout(1000)
+        assert page.locator(".griddot").count() == 0
+        text = '[{"x": 0.28, "y": 0.68}]'
+        area = page.locator("textarea:visible")
+        area.fill(text)
+        page.mouse.click(1600, 900)
+        prompt, _ = run(page, server)
+        assert focus_in(prompt)["dots"] == text
+
+
+def test_two_tabs(browser: Browser, server: ComfyServer, picture: str) -> None:
+    context = browser.new_context(viewport={"width": 1920, "height": 1080})
+    with opened(context, server, False) as one, opened(context, server, False) as other:
+        desks = [built(one, picture), built(other, picture)]
+        one.bring_to_front()
+        first = text_of(dot(*desks[0].click(0.3, 0.3)))
+        other.bring_to_front()
+        second = text_of(dot(*desks[1].click(0.7, 0.7)))
+        assert [desk.text for desk in desks] == [first, second]
+        prompt, _ = run(other, server)
+        assert focus_in(prompt)["dots"] == second
+        one.bring_to_front()
+        one.wait_for_timeout(500)
+        prompt, _ = run(one, server)
+        assert focus_in(prompt)["dots"] == first
+    context.close()
+
+
+def unseen() -> str:
+    """Dots that change next to nothing, and differ from all before, so that nothing is cached."""
+    return text_of(dot(random.uniform(0.9, 1), random.uniform(0, 0.1), 0.01, -0.01))
+
+
+def yellow(colour: tuple[int, ...]) -> bool:
+    """Of the circle in demo/reference.png, also under shade."""
+    red, green, blue = colour
+    return red > 60 and green > 50 and blue < 0.6 * green
+
+
+@each_renderer
+def test_before_and_after_a_run(desk: Desk, server: ComfyServer) -> None:
+    """A smooth map first, then that of the tokens; another picture takes the grid away again."""
+    page = desk.page
+    assert yellow(desk.pixel(0.29, 0.74))
+    assert "whole picture" in desk.root.locator(".griddot-hint").inner_text()
+    desk.text = text_of(dot(0.72, 0.32, r=random.uniform(0.4, 0.41)))
+    page.wait_for_timeout(400)
+    assert desk.pixel(0.28, 0.55)[0] < 140  # in the shade now
+    drawn = Image.open(io.BytesIO(desk.canvas.screenshot()))
+    run(page, server)
+    again = Image.open(io.BytesIO(desk.canvas.screenshot()))
+    assert np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(again.convert("L"), float)).max() > 40
+    page.evaluate("""() => {
+        const load = app.graph.nodes.find(node => node.type === 'LoadImage');
+        load.widgets[0].value = 'example.png';
+        load.widgets[0].callback('example.png');
+    }""")
+    page.wait_for_timeout(800)
+    assert not yellow(desk.pixel(0.29, 0.74))
+
+
+SOURCES = """kind => {
+    const find = type => app.graph.nodes.find(node => node.type === type);
+    const load = find('LoadImage'), encode = find('Qwen2VLEncode');
+    const add = (type, left, top) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [left, top];
+        app.graph.add(node);
+        return node;
+    };
+    const slot = encode.findInputSlot('image');
+    if (kind === 'reroute') {
+        const reroute = add('Reroute', 300, 300);
+        load.connect(0, reroute, 0);
+        reroute.connect(0, encode, slot);
+    } else if (kind === 'processed') {
+        const flip = add('ImageInvert', 300, 300);
+        load.connect(0, flip, 0);
+        flip.connect(0, encode, slot);
+    } else if (kind === 'beside') {
+        const flip = add('ImageInvert', 300, 300), preview = add('PreviewImage', 300, 400);
+        load.connect(0, flip, 0);
+        flip.connect(0, encode, slot);
+        flip.connect(0, preview, 0);
+    } else if (kind === 'made') {
+        const empty = add('EmptyImage', 300, 300);
+        Object.assign(empty.widgets.find(widget => widget.name === 'color'), { value: 0xd0b010 });
+        empty.connect(0, encode, slot);
+    } else if (kind === 'unlinked') {
+        encode.disconnectInput(slot);
+    } else if (kind === 'attention') {
+        const first = add('GridDotFocus', 100, 700), focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+        encode.connect(0, first, first.findInputSlot('tokens'));
+        first.widgets.find(widget => widget.name === 'mode').value = 'attention';
+        first.connect(0, focus, focus.findInputSlot('tokens'));
+    }
+    app.canvas.setDirty(true, true);
+}"""
+
+
+@pytest.mark.parametrize(
+    "kind, before, after",
+    [
+        ("straight", "picture", "picture"),
+        ("reroute", "picture", "picture"),
+        ("attention", "picture", "picture"),
+        ("processed", "picture", "inverted"),
+        ("beside", "picture", "inverted"),
+        ("made", "nothing", "made"),
+        ("unlinked", "nothing", None),
+    ],
+)
+def test_where_the_picture_comes_from(desk: Desk, server: ComfyServer, kind: str, before: str, after: str | None):
+    def seen() -> str:
+        desk.page.wait_for_timeout(700)
+        red, green, blue = desk.pixel(0.55, 0.74)  # the dark blue ground of the picture
+        circle = desk.pixel(0.29, 0.71)  # between the points of 6 x 6 tokens
+        if circle[0] > 200 and circle[2] < 80:
+            return "made" if red > 150 else "picture"
+        return "inverted" if circle[2] > 150 and circle[0] < 80 else "nothing"
+
+    desk.page.evaluate(SOURCES, kind)
+    desk.text = unseen()
+    assert seen() == before
+    if after is None:
+        assert "Connect a picture" in desk.root.locator(".griddot-hint").inner_text()
+        return
+    run(desk.page, server)
+    assert seen() == after
+
+
+@each_renderer
+def test_a_mask_joins_in_after_a_run(desk: Desk, server: ComfyServer) -> None:
+    page = desk.page
+    page.evaluate("""() => {
+        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+        const mask = LiteGraph.createNode('SolidMask');
+        mask.pos = [320, 300];
+        app.graph.add(mask);
+        mask.widgets.find(widget => widget.name === 'value').value = 0.25;
+        mask.connect(0, focus, focus.findInputSlot('mask'));
+    }""")
+    desk.text = unseen()
+    page.wait_for_timeout(500)
+    bright = desk.pixel(0.2, 0.74)
+    assert "after a run" in desk.root.locator(".griddot-hint").inner_text()
+    _, outputs = run(page, server)
+    (message,) = (output["griddot"][0] for output in outputs.values() if "griddot" in output)
+    assert message["mask"] == [[0.25] * message["columns"]] * message["rows"]
+    shaded = desk.pixel(0.2, 0.74)
+    assert shaded[0] < 0.65 * bright[0]
+    page.evaluate(f"{FOCUS}[0].disconnectInput({FOCUS}[0].findInputSlot('mask'))")
+    page.wait_for_timeout(500)
+    assert desk.pixel(0.2, 0.74)[0] > 0.9 * bright[0]
+
+
+@each_renderer
+def test_dots_from_another_node_are_shown_and_left_alone(desk: Desk, server: ComfyServer) -> None:
+    page, text = desk.page, unseen()
+    page.evaluate(
+        """text => {
+        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+        const words = LiteGraph.createNode('PrimitiveStringMultiline');
+        words.pos = [320, 300];
+        app.graph.add(words);
+        words.widgets[0].value = text;
+        words.connect(0, focus, focus.findInputSlot('dots'));
+    }""",
+        text,
+    )
+    page.wait_for_timeout(500)
+    assert "another node" in desk.root.locator(".griddot-hint").inner_text()
+    desk.click(0.5, 0.5)
+    desk.press("Enter")
+    desk.button("Show the dots as text").click()
+    assert desk.text == "" and desk.root.locator("textarea").get_attribute("readonly") is not None
+    run(page, server)
+    assert desk.root.locator("textarea").input_value() == text
+    assert desk.text == ""
+
+
+def test_fingers(browser: Browser, server: ComfyServer, picture: str) -> None:
+    context = browser.new_context(viewport={"width": 1920, "height": 1080}, has_touch=True)
+    with opened(context, server, False) as page:
+        desk = built(page, picture)
+        sent = context.new_cdp_session(page)
+
+        def finger(kind: str, *place: float) -> tuple[float, float]:
+            (left, top), x, y = desk.spot(*place) if place else ((0, 0), 0, 0)
+            points = [{"x": left, "y": top, "id": 1}] if place else []
+            sent.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            return x, y
+
+        first = finger("touchStart", 0.3, 0.3)
+        finger("touchEnd")
+        assert desk.text == text_of(dot(*first))
+        x, y = finger("touchStart", 0.6, 0.6)
+        for share in (0.65, 0.7, 0.75):
+            to_x, _ = finger("touchMove", share, 0.6)
+        finger("touchEnd")
+        sized = dot(x, y, r=to_x - x)
+        assert desk.text == text_of(dot(*first), sized)
+        finger("touchStart", 0.3, 0.3)
+        page.wait_for_timeout(800)
+        finger("touchEnd")
+        assert desk.text == text_of(sized)  # a long press has removed it
+        place = finger("touchStart", 0.2, 0.8)
+        page.wait_for_timeout(800)
+        finger("touchEnd")
+        assert desk.text == text_of(sized, dot(*place, w=-1))
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Control+z")
+        page.wait_for_function(f"{FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === {json.dumps(text_of(sized))}")
+    context.close()
+
+
+@each_renderer
+def test_two_panels_in_one_graph(desk: Desk, server: ComfyServer) -> None:
+    page = desk.page
+    page.evaluate("""() => {
+        const [encode, other] = ['Qwen2VLEncode', 'GridDotFocus'].map(type => {
+            const found = app.graph.nodes.find(node => node.type === type);
+            if (type === 'Qwen2VLEncode') return found;
+            const made = LiteGraph.createNode(type);
+            made.pos = [660, 500];
+            app.graph.add(made);
+            return made;
+        });
+        encode.connect(0, other, other.findInputSlot('tokens'));
+        const mask = LiteGraph.createNode('MaskPreview');
+        mask.pos = [1130, 500];
+        app.graph.add(mask);
+        other.connect(1, mask, 0);
+    }""")
+    other = Desk(page, 1)
+    other.settled()
+    one, two = text_of(dot(*desk.click(0.3, 0.3))), text_of(dot(*other.click(0.7, 0.7)))
+    assert (desk.text, other.text) == (one, two)
+    desk.click(0.6, 0.6)
+    desk.press("Delete")
+    assert (desk.text, other.text) == (one, two)
+    prompt, _ = run(page, server)
+    assert {entry["inputs"]["dots"] for entry in prompt.values() if entry["class_type"] == "GridDotFocus"} == {one, two}
+
+
+def test_words_of_the_panel_are_in_both_languages(page: Page) -> None:
+    languages = page.evaluate("""async () => {
+        const found = performance.getEntriesByType('resource').find(each => each.name.endsWith('/griddot/words.js'));
+        return (await import(found.name)).LANGUAGES;
+    }""")
+    assert list(languages["en"]) == list(languages["zh"])
+    for key, english in languages["en"].items():
+        chinese = languages["zh"][key]
+        assert chinese != english or not english.replace("{x}", "").replace("{y}", "").strip("xy ·")
+        assert sorted(part.split("}")[0] for part in english.split("{")[1:]) == sorted(
+            part.split("}")[0] for part in chinese.split("{")[1:]
+        )

@@ -1,0 +1,140 @@
+/**
+ * The arithmetic of focus.py once more, in the browser: dots as text, and the weight of each token under them.
+ * The numbers are the same to 1e-6 and texts are good or bad alike; tests/browser/test_arithmetic.py says so.
+ *
+ * @typedef {{x: number, y: number, r: number, w: number}} Dot
+ *   x, y: centre, 0..1 of the picture from the top left; r: radius as a share of the token grid's shorter side,
+ *   above 0; w: 0..1 keeps, below 0 suppresses.
+ */
+
+export const EXAMPLE = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]';
+export const MAX_DOTS = 10_000;
+export const MAX_RADIUS = 10;
+export const RANGES = { x: [0, 1], y: [0, 1], r: [0, MAX_RADIUS], w: [-1, 1] };
+const DEFAULTS = { r: 0.5, w: 1 };
+const BLANK = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/; // Python's str.strip()
+
+/** A text that is no list of dots; the message is one sentence. */
+export class DotsError extends Error {}
+
+/** @param {string} text @returns {Dot[]} blank text is no dot; throws DotsError for anything but dots */
+export function parseDots(text) {
+  if (BLANK.test(text)) return [];
+  let entries;
+  try {
+    entries = JSON.parse(text);
+  } catch (error) {
+    throw new DotsError(`The dots are not JSON text (${error.message}); write them like ${EXAMPLE}.`);
+  }
+  if (!Array.isArray(entries)) {
+    throw new DotsError(`The dots are a JSON ${kind(entries)}, not a list; write them like ${EXAMPLE}.`);
+  }
+  if (entries.length > MAX_DOTS) {
+    throw new DotsError(`There are ${entries.length} dots, and ${MAX_DOTS} is the most; leave some out.`);
+  }
+  return entries.map((entry, index) => dotOf(entry, index + 1));
+}
+
+/** @param {unknown} entry @param {number} number @returns {Dot} */
+function dotOf(entry, number) {
+  if (kind(entry) !== "object") {
+    throw new DotsError(`Dot ${number} is a JSON ${kind(entry)}, not an object; write dots like ${EXAMPLE}.`);
+  }
+  const unknown = Object.keys(entry).find((key) => !Object.hasOwn(RANGES, key));
+  if (unknown !== undefined) {
+    const name = JSON.stringify(unknown.slice(0, 40));
+    throw new DotsError(`Dot ${number} has an unknown entry ${name}; a dot knows x, y, r and w only.`);
+  }
+  for (const key of ["x", "y"]) {
+    if (!Object.hasOwn(entry, key)) {
+      throw new DotsError(`Dot ${number} has no ${key}; a dot needs x and y from 0 to 1, like ${EXAMPLE}.`);
+    }
+  }
+  for (const key of Object.keys(entry)) check(number, key, entry[key]);
+  return { ...DEFAULTS, ...entry };
+}
+
+function check(number, key, value) {
+  if (typeof value !== "number") {
+    throw new DotsError(`${key} of dot ${number} is a JSON ${kind(value)}, not a number; write dots like ${EXAMPLE}.`);
+  }
+  const [low, high] = RANGES[key];
+  if (!(low <= value && value <= high) || (key === "r" && value === 0)) {
+    const span = key === "r" ? `above ${low}, at most ${high}` : `from ${low} to ${high}`;
+    throw new DotsError(`${key} of dot ${number} is ${value}; it must be ${span}.`);
+  }
+}
+
+/** What JSON calls a value. */
+function kind(value) {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "list";
+  return { object: "object", string: "text", boolean: "true/false" }[typeof value] ?? "number";
+}
+
+/** @param {Dot[]} dots @returns {string} text that parseDots reads back to the same numbers; "" for no dots */
+export function formatDots(dots) {
+  const lines = dots.map(({ x, y, r, w }) => `{"x": ${number(x)}, "y": ${number(y)}, "r": ${number(r)}, "w": ${number(w)}}`);
+  return lines.length ? `[${lines.join(",\n ")}]` : "";
+}
+
+const number = (value) => JSON.stringify(value === 0 ? 0 : value); // no -0
+
+/**
+ * Weight of each token, row by row. Positive dots combine by maximum; each negative dot then multiplies by
+ * 1 - |w| * circle, on a map of ones when there is no positive dot. A dot of weight 0 is switched off.
+ *
+ * @param {Dot[]} dots @param {number} rows @param {number} columns @returns {Float32Array}
+ */
+export function focusMap(dots, rows, columns) {
+  const kept = dots.filter((dot) => dot.w > 0);
+  const weights = new Float64Array(rows * columns).fill(kept.length ? 0 : 1);
+  for (const dot of kept) {
+    eachInside(dot, rows, columns, (index, circle) => {
+      weights[index] = Math.max(weights[index], dot.w * circle);
+    });
+  }
+  for (const dot of dots.filter((each) => each.w < 0)) {
+    eachInside(dot, rows, columns, (index, circle) => {
+      weights[index] *= 1 + dot.w * circle;
+    });
+  }
+  return Float32Array.from(weights);
+}
+
+/** Calls visit(index, circle) for the tokens inside a dot's radius; circle falls from 1 at the centre to 0 there. */
+function eachInside(dot, rows, columns, visit) {
+  const [centreX, centreY, reach] = [dot.x * columns, dot.y * rows, dot.r * Math.min(rows, columns)];
+  const [left, right] = [Math.max(0, Math.floor(centreX - reach)), Math.min(columns - 1, Math.ceil(centreX + reach))];
+  const [top, bottom] = [Math.max(0, Math.floor(centreY - reach)), Math.min(rows - 1, Math.ceil(centreY + reach))];
+  for (let row = top; row <= bottom; row += 1) {
+    for (let column = left; column <= right; column += 1) {
+      const distance = Math.sqrt((column - centreX) ** 2 + (row - centreY) ** 2);
+      const circle = 1 - distance / reach;
+      if (circle > 0) visit(row * columns + column, Math.min(circle, 1));
+    }
+  }
+}
+
+/** A number with at most so many decimals. */
+export function rounded(value, decimals) {
+  return Number(value.toFixed(decimals)) + 0;
+}
+
+export function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+
+/** @param {Partial<Dot>} dot @returns {Dot} in range and short, as the panel writes it; left out: r 0.25, w 1 */
+export function tidy({ x, y, r = DEFAULT_RADIUS, w = 1 }) {
+  return {
+    x: rounded(clamp(x, 0, 1), 4),
+    y: rounded(clamp(y, 0, 1), 4),
+    r: rounded(clamp(r, MIN_RADIUS, MAX_RADIUS), 3),
+    w: rounded(clamp(w, -1, 1), 2),
+  };
+}
+
+/** Of a clicked dot. The weight falls to 0 at the radius, so this suits a thing a quarter of the picture wide. */
+export const DEFAULT_RADIUS = 0.25;
+export const MIN_RADIUS = 0.01;

@@ -1,0 +1,154 @@
+/** Where the reference picture of a node comes from: up along its links, through subgraphs, to a node that shows one. */
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+/**
+ * @typedef {{filename: string, subfolder?: string, type?: string}} File as ComfyUI's /view knows it
+ * @typedef {{key: string, url?: string, image?: HTMLImageElement, exact: boolean}} Source exact: nothing lies between
+ *   this picture and the encoder that could have changed it
+ */
+
+const INPUT_SIDE = -10; // the node that stands for a subgraph's inputs, within it
+const FARTHEST = 100; // steps
+
+/** Key of a node in app.nodeOutputs. */
+export function locator(node) {
+  const { graph } = node;
+  return graph && graph !== graph.rootGraph ? `${graph.id}:${node.id}` : String(node.id);
+}
+
+/** What a node's last run left for the interface. */
+export function outputsOf(node) {
+  return app.nodeOutputs?.[locator(node)];
+}
+
+/** @param {File} file @returns {string} */
+export function addressOf({ filename, subfolder = "", type = "input" }) {
+  const asked = new URLSearchParams({ filename, subfolder, type });
+  // the colours under transparent pixels are what the encoder sees; a JPEG has them, and may have been turned already
+  if (/\.(png|webp)$/i.test(filename)) asked.set("preview", "jpeg;90");
+  return api.apiURL(`/view?${asked}`);
+}
+
+/** @returns {Source | null} the picture that reaches an input, as far as the browser can tell */
+export function pictureAt(node, inputName) {
+  let [exact, seen] = [true, false];
+  let origin = originOf(node, inputName);
+  for (let step = 0; origin && step < FARTHEST; step += 1) {
+    const [source, slot] = origin;
+    const type = source.outputs?.[slot]?.type;
+    seen ||= type === "IMAGE";
+    if (seen) {
+      const found = shownBy(source) ?? shownBeside(source, slot);
+      if (found) return { ...found, exact };
+    }
+    const passes = isReroute(source);
+    if (type === "IMAGE" && !passes) exact = false;
+    const next = nextInput(source, type);
+    origin = next && cameFrom(source, next);
+  }
+  return null;
+}
+
+const isReroute = (node) => node.inputs?.length === 1 && node.outputs?.length === 1 && /reroute/i.test(node.type);
+
+/** The input that a node's picture or tokens come from. */
+function nextInput(node, type) {
+  const linked = (node.inputs ?? []).filter((input) => input.link != null);
+  const wanted = type === "IMAGE" || isReroute(node) ? [type, "IMAGE", "*"] : ["IMAGE", type];
+  for (const each of wanted) {
+    const fitting = linked.filter((input) => input.type === each);
+    const found = fitting.find((input) => input.name === "image" || input.name === "tokens") ?? fitting[0];
+    if (found) return found;
+  }
+  return isReroute(node) ? linked[0] : undefined;
+}
+
+/** @returns {[object, number] | null} the node and output slot that an input is linked to, across subgraph borders */
+export function originOf(node, inputName) {
+  return cameFrom(node, node.inputs?.find((input) => input.name === inputName));
+}
+
+function cameFrom(node, input) {
+  let { graph } = node;
+  let link = linkOf(graph, input);
+  for (let step = 0; link && step < FARTHEST; step += 1) {
+    if (Number(link.origin_id) === INPUT_SIDE) { // comes from outside
+      const host = hostOf(graph);
+      if (!host) return null;
+      link = linkOf(host.graph, host.inputs[link.origin_slot]);
+      graph = host.graph;
+      continue;
+    }
+    const origin = graph.getNodeById(link.origin_id);
+    if (!origin) return null;
+    if (!origin.isSubgraphNode?.()) return [origin, link.origin_slot];
+    graph = origin.subgraph; // comes from within
+    link = graph.outputNode?.slots[link.origin_slot]?.getLinks()[0];
+  }
+  return null;
+}
+
+/** getInputNode would throw for a node that is in no graph. */
+function linkOf(graph, input) {
+  return graph && input?.link != null ? graph.getLink(input.link) : null;
+}
+
+/** A node that stands for a subgraph. */
+export function hostOf(subgraph) {
+  const graphs = [subgraph?.rootGraph, ...(subgraph?.rootGraph?.subgraphs?.values() ?? [])];
+  for (const graph of graphs) {
+    const host = graph?.nodes.find((node) => node.isSubgraphNode?.() && node.subgraph === subgraph);
+    if (host) return host;
+  }
+  return null;
+}
+
+/** What a node itself shows: the files of its last run, its loaded pictures, or the file that it is told to load. */
+function shownBy(node) {
+  const file = outputsOf(node)?.images?.find((image) => image?.filename);
+  if (file) return { key: addressOf(file), url: addressOf(file) };
+  const image = node.imgs?.find((each) => each?.naturalWidth);
+  if (image) return { key: image.src, image };
+  const chosen = node.widgets?.find((widget) => widget.name === "image" && typeof widget.value === "string");
+  const named = chosen?.value && /^(.*?)(?: \[(input|output|temp)\])?$/s.exec(chosen.value);
+  if (!named?.[1]) return null;
+  const path = named[1].split("/");
+  const url = addressOf({ filename: path.pop(), subfolder: path.join("/"), type: named[2] });
+  return { key: url, url };
+}
+
+/** What another node shows of the same output, such as a preview beside the encoder. */
+function shownBeside(node, slot) {
+  for (const id of node.outputs?.[slot]?.links ?? []) {
+    const beside = node.graph?.getNodeById(node.graph.getLink(id)?.target_id);
+    const file = beside && outputsOf(beside)?.images?.find((image) => image?.filename);
+    if (file && !beside.outputs?.some((output) => output.type === "IMAGE")) return { key: addressOf(file), url: addressOf(file) };
+  }
+  return null;
+}
+
+const KEPT = 12;
+/** @type {Map<string, HTMLImageElement>} by address, the last used at the end */
+const loaded = new Map();
+
+/** The picture behind an address; `changed` is called when it has come or cannot come. */
+export function load(url, changed) {
+  let image = loaded.get(url);
+  if (!image) {
+    image = new Image();
+    image.src = url;
+  }
+  loaded.delete(url);
+  loaded.set(url, image);
+  for (const oldest of loaded.keys()) {
+    if (loaded.size <= KEPT) break;
+    loaded.delete(oldest);
+  }
+  if (!image.complete) {
+    image.addEventListener("load", changed, { once: true });
+    image.addEventListener("error", changed, { once: true });
+  }
+  return image;
+}

@@ -1,0 +1,200 @@
+/** The picture, the weight of each token over it, and the dots with their rings. */
+
+import { focusMap } from "./arithmetic.js";
+
+/**
+ * @typedef {import("./arithmetic.js").Dot} Dot
+ * @typedef {object} Scene
+ * @property {number} width @property {number} height canvas pixels
+ * @property {number} scale screen pixels for a canvas pixel, so that strokes and dots keep their size at any zoom
+ * @property {import("./view.js").View} view
+ * @property {CanvasImageSource | null} picture
+ * @property {{rows: number, columns: number} | null} grid
+ * @property {number[][] | null} mask rows of weights, of the grid's size
+ * @property {Dot[]} dots @property {number} selected
+ * @property {import("./gestures.js").Target} hover
+ * @property {{left: number, top: number, r: number, sign: number} | null} brush under the pointer
+ * @property {boolean} faded while the text is no list of dots
+ */
+
+export const KEEP = "#4cc9ff"; // blue and orange: apart for every kind of colour vision
+export const SUPPRESS = "#ff7a45";
+const SHADE = [9, 11, 18]; // what weight 0 looks like over a picture
+const SHADE_MOST = 0.68;
+const FINE = 96; // rows or columns of the smooth map, before the grid is known
+const GUIDES = 6;
+const RINGS = 6; // with more dots, only the ring of the chosen or pointed one is drawn
+
+/** Weights as they will be applied: of each token where the grid is known, else of a fine grid. */
+export function weightsOf({ dots, grid, mask, view }) {
+  const rows = grid ? grid.rows : Math.max(1, Math.round((FINE * view.sides[1]) / Math.max(...view.sides)));
+  const columns = grid ? grid.columns : Math.max(1, Math.round((FINE * view.sides[0]) / Math.max(...view.sides)));
+  const weights = focusMap(dots, rows, columns);
+  if (mask) weights.forEach((weight, index) => (weights[index] = weight * mask[Math.floor(index / columns)][index % columns]));
+  return { weights, rows, columns };
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Scene} scene */
+export function draw(context, scene) {
+  const { view, picture, grid } = scene;
+  const pixel = 1 / scale(scene);
+  context.clearRect(0, 0, scene.width, scene.height);
+  context.save();
+  context.beginPath();
+  context.roundRect(view.left, view.top, view.width, view.height, 4 * pixel);
+  context.clip();
+  if (picture) {
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, view.left, view.top, view.width, view.height);
+  } else {
+    context.fillStyle = "#1b1e27";
+    context.fillRect(view.left, view.top, view.width, view.height);
+  }
+  const map = weightsOf(scene);
+  const changes = map.weights.some((weight) => weight < 1);
+  if (changes) paintMap(context, scene, map);
+  if (grid) drawTokens(context, scene, map, changes);
+  else drawGuides(context, view, pixel);
+  if (scene.brush) drawBrush(context, scene, pixel);
+  context.restore();
+  if (scene.faded) return;
+  context.save();
+  context.beginPath();
+  context.rect(view.left - 12 * pixel, view.top - 12 * pixel, view.width + 24 * pixel, view.height + 24 * pixel);
+  context.clip();
+  drawDots(context, scene, pixel);
+  context.restore();
+}
+
+const scale = (scene) => Math.max(scene.scale, 0.4);
+
+/** Shade over a picture where the weight is below 1; light on an empty ground where it is above 0. */
+function paintMap(context, { view, picture, grid }, { weights, rows, columns }) {
+  const map = new OffscreenCanvas(columns, rows);
+  const pixels = new ImageData(columns, rows);
+  const [red, green, blue] = picture ? SHADE : [76, 201, 255];
+  weights.forEach((weight, index) => {
+    pixels.data.set([red, green, blue, 255 * (picture ? SHADE_MOST * (1 - weight) : 0.3 * weight)], 4 * index);
+  });
+  map.getContext("2d").putImageData(pixels, 0, 0);
+  context.imageSmoothingEnabled = !grid;
+  context.drawImage(map, view.left, view.top, view.width, view.height);
+  context.imageSmoothingEnabled = true;
+}
+
+/** A point for each token, larger and brighter with its weight. */
+function drawTokens(context, { view }, { weights, rows, columns }, changes) {
+  const [across, down] = [view.width / columns, view.height / rows];
+  const most = Math.min(across, down) * 0.2;
+  for (const [shown, colour] of [[(weight) => weight > 0, "#fff"], [(weight) => weight <= 0, "#8b93a7"]]) {
+    context.fillStyle = colour;
+    weights.forEach((weight, index) => {
+      if (!shown(weight)) return;
+      const left = view.left + ((index % columns) + 0.5) * across;
+      const top = view.top + (Math.floor(index / columns) + 0.5) * down;
+      context.globalAlpha = weight > 0 ? (changes ? 0.35 + 0.6 * weight : 0.5) : 0.35;
+      context.beginPath();
+      context.arc(left, top, most * (weight > 0 ? (changes ? 0.45 + 0.55 * weight : 0.5) : 0.35), 0, 2 * Math.PI);
+      context.fill();
+    });
+  }
+  context.globalAlpha = 1;
+}
+
+function drawGuides(context, view, pixel) {
+  context.strokeStyle = "rgba(255, 255, 255, 0.2)";
+  context.lineWidth = pixel;
+  context.beginPath();
+  for (let line = 1; line < GUIDES; line += 1) {
+    context.moveTo(...view.pixels(line / GUIDES, 0));
+    context.lineTo(...view.pixels(line / GUIDES, 1));
+    context.moveTo(...view.pixels(0, line / GUIDES));
+    context.lineTo(...view.pixels(1, line / GUIDES));
+  }
+  context.stroke();
+}
+
+function drawBrush(context, { view, brush }, pixel) {
+  context.beginPath();
+  context.ellipse(brush.left, brush.top, brush.r * view.unitX, brush.r * view.unitY, 0, 0, 2 * Math.PI);
+  context.globalAlpha = 0.12;
+  context.fillStyle = brush.sign > 0 ? KEEP : SUPPRESS;
+  context.fill();
+  context.globalAlpha = 0.9;
+  context.lineWidth = 1.5 * pixel;
+  context.strokeStyle = context.fillStyle;
+  context.stroke();
+  context.globalAlpha = 1;
+}
+
+function drawDots(context, { view, dots, selected, hover }, pixel) {
+  const pointed = hover.kind === "dot" || hover.kind === "handle" ? hover.index : -1;
+  const chosen = (index) => index === selected || index === pointed;
+  const last = dots.map((_, index) => index).sort((one, other) => chosen(one) - chosen(other));
+  for (const index of last) {
+    if (chosen(index) || dots.length <= RINGS) drawRing(context, view, dots[index], index === selected, chosen(index), pixel);
+  }
+  for (const index of last) drawCentre(context, view, dots[index], index === selected, index === pointed, dots.length, pixel);
+  const dot = dots[selected];
+  if (dot) drawHandle(context, view.handle(dot), colourOf(dot), hover.kind === "handle", pixel);
+}
+
+const colourOf = (dot) => (dot.w < 0 ? SUPPRESS : KEEP);
+
+/** A line in colour on a dark one, to be seen on any picture. */
+function outlined(context, colour, width, pixel) {
+  context.lineWidth = (width + 2) * pixel;
+  context.strokeStyle = "rgba(0, 0, 0, 0.55)";
+  context.stroke();
+  context.lineWidth = width * pixel;
+  context.strokeStyle = colour;
+  context.stroke();
+}
+
+function drawRing(context, view, dot, isSelected, isChosen, pixel) {
+  const [left, top] = view.pixels(dot.x, dot.y);
+  context.beginPath();
+  context.ellipse(left, top, dot.r * view.unitX, dot.r * view.unitY, 0, 0, 2 * Math.PI);
+  context.globalAlpha = dot.w === 0 ? 0.4 : isChosen ? 1 : 0.55;
+  if (dot.w < 0) context.setLineDash([5 * pixel, 4 * pixel]);
+  outlined(context, colourOf(dot), isSelected ? 2 : 1.25, pixel);
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}
+
+/** A disc with its sign; how full its colour is tells the weight. */
+function drawCentre(context, view, dot, isSelected, isPointed, count, pixel) {
+  const [left, top] = view.pixels(dot.x, dot.y);
+  const small = count > RINGS && !isSelected && !isPointed;
+  const size = (small ? 3.5 : isPointed ? 8.5 : 7) * pixel;
+  context.beginPath();
+  context.arc(left, top, size, 0, 2 * Math.PI);
+  context.fillStyle = "#14161d";
+  context.fill();
+  context.globalAlpha = 0.25 + 0.75 * Math.abs(dot.w);
+  context.fillStyle = dot.w === 0 ? "#6b7280" : colourOf(dot);
+  context.fill();
+  context.globalAlpha = 1;
+  outlined(context, isSelected ? "#fff" : "rgba(255, 255, 255, 0.75)", isSelected ? 2 : small ? 0.75 : 1.25, pixel);
+  if (small || dot.w === 0) return;
+  const arm = size * 0.45;
+  context.beginPath();
+  context.moveTo(left - arm, top);
+  context.lineTo(left + arm, top);
+  if (dot.w > 0) {
+    context.moveTo(left, top - arm);
+    context.lineTo(left, top + arm);
+  }
+  context.lineWidth = 1.75 * pixel;
+  context.strokeStyle = "#0b0d12";
+  context.stroke();
+}
+
+function drawHandle(context, [left, top], colour, isPointed, pixel) {
+  const side = (isPointed ? 11 : 8.5) * pixel;
+  context.beginPath();
+  context.roundRect(left - side / 2, top - side / 2, side, side, 2 * pixel);
+  context.fillStyle = isPointed ? colour : "#fff";
+  context.fill();
+  outlined(context, isPointed ? "#fff" : colour, 1.5, pixel);
+}

@@ -1,0 +1,496 @@
+/** The panel of one node: its elements, and what keeps them in step with the node's text. */
+
+import { app } from "../../../scripts/app.js";
+import { clamp, DotsError, focusMap, formatDots, MAX_RADIUS, MIN_RADIUS, parseDots, rounded, tidy } from "./arithmetic.js";
+import { addressOf, load, locator, originOf, outputsOf, pictureAt } from "./background.js";
+import { draw } from "./drawing.js";
+import { Gestures } from "./gestures.js";
+import { icon } from "./icons.js";
+import { inverted, PRESETS } from "./presets.js";
+import { View } from "./view.js";
+
+/** @typedef {import("./arithmetic.js").Dot} Dot */
+
+const STYLE = new URL("griddot.css", import.meta.url).href;
+const BRUSH = 0.12;
+const SOON = 400; // ms without a change that end a burst of wheel or keys
+const MOST_PIXELS = 2048; // of the canvas's sides, at high zoom
+const MOST_GRID = 4096;
+const ENTRIES = { x: [0, 1, 0.01], y: [0, 1, 0.01], r: [MIN_RADIUS, MAX_RADIUS, 0.01], w: [-1, 1, 0.05] };
+const SQUARE = { width: 1, height: 1 };
+
+const JUST = 300; // ms; the graph takes the focus before it removes its nodes
+const UNDONE = 3000; // ms, for the interface to make the nodes anew
+
+/** @type {Map<string, {state: object, focused: boolean, when: number}>} of removed panels, by their place */
+const left = new Map();
+
+/** Address of the upstream picture when a run's message was first seen. */
+const ranWith = new WeakMap();
+
+/** @returns {HTMLElement} an element with properties, attributes and children; text is never read as markup */
+function make(tag, { className = "", text, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  element.className = className;
+  if (text !== undefined) element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** @implements {import("./gestures.js").Board} */
+export class Panel {
+  /**
+   * @param {object} node @param {object} widget the text of the dots
+   * @param {ReturnType<import("./words.js").wordsFor>} words
+   */
+  constructor(node, widget, words) {
+    this.node = node;
+    this.widget = widget;
+    this.words = words;
+    /** @type {Dot[]} */
+    this.dots = [];
+    this.selected = -1;
+    this.tool = "point";
+    this.sign = 1;
+    this.brush = BRUSH;
+    this.text = undefined;
+    this.broken = "";
+    this.linked = false;
+    this.grid = null;
+    this.mask = null;
+    this.picture = null;
+    this.build();
+    this.gestures = new Gestures(this.canvas, this);
+    new ResizeObserver(() => this.redraw()).observe(this.stage);
+    this.refresh();
+  }
+
+  /** The node goes. Undo makes all nodes anew, and somebody at work goes on where they were. */
+  removed() {
+    const { selected, tool, sign, brush, showsText } = this;
+    const focused = document.activeElement === this.canvas || performance.now() - this.blurred < JUST;
+    if (this.place) left.set(this.place, { state: { selected, tool, sign, brush, showsText }, focused, when: Date.now() });
+  }
+
+  /** The node has its place in a graph now. */
+  arrived() {
+    const before = left.get(this.place);
+    left.delete(this.place);
+    if (!before || Date.now() - before.when > UNDONE) return;
+    Object.assign(this, before.state);
+    if (this.selected >= this.dots.length) this.selected = -1;
+    if (before.focused) this.focusWhenShown();
+    this.update();
+  }
+
+  focusWhenShown(tries = 30) {
+    if (this.canvas.isConnected) this.canvas.focus({ preventScroll: true });
+    else if (tries) requestAnimationFrame(() => this.focusWhenShown(tries - 1));
+  }
+
+  // ---- elements
+
+  build() {
+    const { words } = this;
+    this.canvas = make("canvas", { className: "griddot-canvas", tabindex: "0", role: "application", "aria-label": words("canvas") });
+    this.hint = make("div", { className: "griddot-hint", "aria-hidden": "true" });
+    this.said = make("div", { className: "griddot-said", role: "status", "aria-live": "polite" });
+    this.menu = this.buildMenu();
+    this.stage = make("div", { className: "griddot-stage" }, this.canvas, this.menu);
+    this.area = make("textarea", { className: "griddot-text", "aria-label": words("textArea"), spellcheck: "false", "data-capture-wheel": "true" });
+    this.alert = make("div", { className: "griddot-error", role: "alert" });
+    this.root = make("div", { className: "griddot", role: "group", "aria-label": words("panel") });
+    const style = make("link", { rel: "stylesheet", href: STYLE });
+    this.root.append(style, this.buildBar(), this.stage, this.hint, this.buildEntries(), this.alert, this.area, this.said);
+    this.listen();
+  }
+
+  button(name, action, attributes = {}) {
+    const label = this.words(name);
+    const made = make("button", { className: "griddot-button", type: "button", title: label, "aria-label": label, ...attributes }, icon(name));
+    made.addEventListener("click", action);
+    return made;
+  }
+
+  buildBar() {
+    const pressed = { "aria-pressed": "false" };
+    this.buttons = {
+      point: this.button("point", () => this.use("point"), pressed),
+      paint: this.button("paint", () => this.use("paint"), pressed),
+      sign: this.button("keep", () => this.turnSign(), pressed),
+      presets: this.button("presets", () => this.toggleMenu(), { "aria-haspopup": "true", "aria-expanded": "false" }),
+      invert: this.button("invert", () => this.change(inverted(this.dots), this.selected, true)),
+      clear: this.button("clear", () => this.change([], -1, true)),
+      text: this.button("text", () => this.toggleText(), pressed),
+    };
+    const { point, paint, sign, presets, invert, clear, text } = this.buttons;
+    const group = (...buttons) => make("div", { className: "griddot-group" }, ...buttons);
+    return make("div", { className: "griddot-bar", role: "toolbar" }, group(point, paint), sign, group(presets, invert, clear), text);
+  }
+
+  /** Each preset with its own map as a picture. */
+  buildMenu() {
+    const side = 26;
+    const menu = make("div", { className: "griddot-menu", role: "menu", "aria-label": this.words("presets") });
+    menu.hidden = true;
+    for (const [name, dotsFor] of Object.entries(PRESETS)) {
+      const map = make("canvas", { width: side, height: side, "aria-hidden": "true" });
+      const pixels = new ImageData(side, side);
+      focusMap(dotsFor(1, 1), side, side).forEach((weight, index) => pixels.data.set([76, 201, 255, 255 * weight], 4 * index));
+      map.getContext("2d").putImageData(pixels, 0, 0);
+      const label = this.words(name);
+      const choice = make("button", { type: "button", role: "menuitem", title: label, "data-preset": name }, map, make("span", { text: label }));
+      choice.addEventListener("click", () => {
+        this.toggleMenu(false);
+        this.change(dotsFor(...this.view.sides), -1, true);
+        this.canvas.focus({ preventScroll: true });
+      });
+      menu.append(choice);
+    }
+    menu.addEventListener("keydown", (event) => this.menuKey(event));
+    return menu;
+  }
+
+  buildEntries() {
+    this.entries = {};
+    const row = make("div", { className: "griddot-entries" });
+    for (const [key, [min, max, step]] of Object.entries(ENTRIES)) {
+      const label = this.words(key);
+      const entry = make("input", { type: "number", min, max, step, title: label, "aria-label": label, "data-entry": key });
+      entry.addEventListener("change", () => this.enter(key, entry));
+      row.append(make("label", { title: label }, make("span", { text: key, "aria-hidden": "true" }), entry));
+      this.entries[key] = entry;
+    }
+    return row;
+  }
+
+  listen() {
+    const on = (element, name, action, options) => element.addEventListener(name, action, options);
+    on(this.area, "input", () => {
+      this.widget.value = this.area.value;
+      this.read(this.area.value);
+    });
+    on(this.area, "change", () => this.capture());
+    on(this.root, "pointerdown", (event) => this.touched(event), { capture: true });
+    on(this.root, "pointermove", (event) => event.buttons & 4 && app.canvas.processMouseMove(event));
+    on(this.root, "pointerup", (event) => event.button === 1 && app.canvas.processMouseUp(event));
+    on(this.root, "wheel", (event) => event.target !== this.canvas && this.wheelOnControls(event), { passive: false });
+    on(this.root, "keydown", (event) => {
+      const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+      if (event.key === "Escape" && this.toggleMenu(false)) event.stopPropagation();
+      else if (plain && event.target !== this.canvas && event.key !== "Tab") event.stopPropagation(); // not for the graph
+    });
+    on(this.canvas, "focus", () => this.redraw());
+    on(this.canvas, "blur", () => {
+      this.blurred = performance.now();
+      this.redraw();
+    });
+  }
+
+  touched(event) {
+    if (event.button === 1) app.canvas.processMouseDown(event); // pans
+    if (event.button === 0 && !this.node.selected) app.canvas.selectNode(this.node);
+    if (!this.menu.contains(event.target) && !this.buttons.presets.contains(event.target)) this.toggleMenu(false);
+  }
+
+  wheelOnControls(event) {
+    const scrolls = event.target === this.area && this.area.scrollHeight > this.area.clientHeight && !event.ctrlKey;
+    if (scrolls) event.stopPropagation();
+    else this.forward(event);
+  }
+
+  menuKey(event) {
+    const choices = [...this.menu.children];
+    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    choices[(choices.indexOf(document.activeElement) + by + choices.length) % choices.length].focus();
+  }
+
+  // ---- what gestures and controls ask for
+
+  get locked() {
+    return Boolean(this.broken) || this.linked;
+  }
+
+  /** Canvas pixels of an event, whatever the graph's zoom, and how many of them a screen pixel is. */
+  locate(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const scale = box.width ? this.canvas.clientWidth / box.width : 1;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale, scale];
+  }
+
+  /** Take dots over, into the node's text too. `done` makes a step of undo: at once, or "soon" after the last change. */
+  change(dots, selected, done) {
+    this.dots = dots;
+    this.broken = "";
+    this.selected = selected;
+    this.text = formatDots(dots);
+    this.widget.value = this.text;
+    this.update();
+    clearTimeout(this.soon);
+    if (done === "soon") this.soon = setTimeout(() => this.capture(), SOON);
+    else if (done) this.capture();
+    this.announce();
+  }
+
+  select(index) {
+    this.selected = index;
+    this.announce();
+    this.update();
+  }
+
+  resize(brush) {
+    this.brush = tidy({ x: 0, y: 0, r: brush }).r;
+    this.update();
+  }
+
+  /** Let the graph zoom or pan. */
+  forward(event) {
+    if (window.LiteGraph?.vueNodesMode) return; // the node around us does it
+    event.preventDefault();
+    event.stopPropagation();
+    app.canvas.processMouseWheel(event);
+  }
+
+  openMenu(event) {
+    if (window.LiteGraph?.vueNodesMode) return;
+    event.preventDefault();
+    app.canvas.adjustMouseEvent(event);
+    app.canvas.processContextMenu(this.node, event);
+  }
+
+  use(tool) {
+    this.tool = tool;
+    if (tool === "paint") this.selected = -1;
+    this.update();
+  }
+
+  turnSign() {
+    this.sign = -this.sign;
+    this.update();
+  }
+
+  toggleText() {
+    this.showsText = !this.showsText;
+    this.update();
+    if (this.showsText) this.area.focus({ preventScroll: true });
+  }
+
+  /** @returns {boolean} whether anything opened or closed */
+  toggleMenu(open = this.menu.hidden) {
+    const changed = this.menu.hidden === open;
+    this.menu.hidden = !open;
+    this.buttons.presets.setAttribute("aria-expanded", String(open));
+    if (open) this.menu.firstElementChild.focus({ preventScroll: true });
+    else if (changed && this.menu.contains(document.activeElement)) this.buttons.presets.focus({ preventScroll: true });
+    return changed;
+  }
+
+  /** A typed number goes to the chosen dot, to the brush, or to a new dot. */
+  enter(key, entry) {
+    const value = entry.value === "" ? NaN : Number(entry.value);
+    const dot = this.dots[this.selected];
+    if (!Number.isFinite(value) || this.locked) this.update();
+    else if (dot) {
+      const dots = this.dots.map((each) => (each === dot ? { ...dot, [key]: tidy({ ...dot, [key]: value })[key] } : each));
+      this.change(dots, this.selected, true);
+    } else if (this.tool === "paint" && key === "r") this.resize(value);
+    else this.change([...this.dots, tidy({ x: 0.5, y: 0.5, [key]: value })], this.dots.length, true);
+  }
+
+  // ---- in step with the node
+
+  /** Take the node's text over. */
+  read(text) {
+    if (text === this.text) return this.update();
+    this.text = text;
+    this.parse(text);
+    this.update();
+  }
+
+  parse(text) {
+    try {
+      this.dots = parseDots(text);
+      this.broken = "";
+    } catch (error) {
+      if (!(error instanceof DotsError)) throw error;
+      this.dots = [];
+      this.broken = error.message;
+    }
+    if (this.selected >= this.dots.length) this.selected = -1;
+  }
+
+  /** One step of undo, unless the interface has taken it already. */
+  capture() {
+    clearTimeout(this.soon);
+    app.canvas?.emitBeforeChange();
+    app.canvas?.emitAfterChange();
+  }
+
+  /** Look at what may have changed around the node: its text, its links, the pictures, its last run, the zoom. */
+  refresh() {
+    const { node } = this;
+    const input = node.inputs?.find((each) => each.name === this.widget.name || each.widget?.name === this.widget.name);
+    const linked = Boolean(node.graph) && input?.link != null;
+    const source = node.graph ? pictureAt(node, "tokens") : null;
+    const ran = node.graph ? checked(outputsOf(node)?.griddot?.[0]) : null;
+    const key = source?.key ?? "";
+    if (ran && !ranWith.has(ran.message)) ranWith.set(ran.message, key);
+    const fresh = ran && ranWith.get(ran.message) === key ? ran : null;
+    const masked = Boolean(node.graph && originOf(node, "mask"));
+    const now = JSON.stringify([linked, key, source?.exact, fresh?.rows, fresh?.columns, fresh?.message.picture, masked]);
+    const text = linked ? (fresh?.dots ?? "") : String(this.widget.value ?? "");
+    const zoom = this.canvas.getBoundingClientRect().width;
+    if (now === this.around && text === this.text && zoom === this.zoom && fresh?.message === this.message) return;
+    const place = node.graph && `${node.graph.rootGraph?.id}/${locator(node)}`;
+    Object.assign(this, { around: now, linked, zoom, message: fresh?.message, masked });
+    this.grid = fresh && { rows: fresh.rows, columns: fresh.columns };
+    this.mask = masked ? (fresh?.mask ?? null) : null;
+    this.picture = this.choose(source, fresh);
+    this.read(text);
+    if (place && place !== this.place) {
+      this.place = place;
+      this.arrived();
+    }
+  }
+
+  /** The picture just before the encoder, the one of the last run, or one from farther up. */
+  choose(source, fresh) {
+    const come = () => {
+      this.around = undefined;
+      this.refresh();
+    };
+    const own = fresh?.message.picture && addressOf(fresh.message.picture);
+    const wanted = [source?.exact && source, own && { url: own }, source].filter(Boolean);
+    for (const { image, url } of wanted) {
+      const found = image ?? load(url, come);
+      if (!found.complete || found.naturalWidth) return found;
+    }
+    return null;
+  }
+
+  announce() {
+    const dot = this.dots[this.selected];
+    this.said.textContent = dot ? this.words("chosen", { number: this.selected + 1, count: this.dots.length, ...dot }) : "";
+  }
+
+  // ---- what is seen
+
+  get shape() {
+    const { picture, grid } = this;
+    if (picture?.naturalWidth) return { width: picture.naturalWidth, height: picture.naturalHeight };
+    return grid ? { width: grid.columns, height: grid.rows } : SQUARE;
+  }
+
+  get view() {
+    const edge = 8;
+    const [width, height] = [Math.max(this.canvas.clientWidth, 40), Math.max(this.canvas.clientHeight, 40)];
+    const view = new View(width - 2 * edge, height - 2 * edge, this.shape, this.grid);
+    view.left += edge;
+    view.top += edge;
+    return view;
+  }
+
+  /** Bring the controls up to date, and the picture with the next frame. */
+  update() {
+    const { buttons, locked } = this;
+    const press = (button, on) => button.setAttribute("aria-pressed", String(on));
+    press(buttons.point, this.tool === "point");
+    press(buttons.paint, this.tool === "paint");
+    press(buttons.sign, this.sign < 0);
+    const sign = this.sign > 0 ? "keep" : "suppress";
+    if (buttons.sign.dataset.sign !== sign) {
+      buttons.sign.dataset.sign = sign;
+      buttons.sign.replaceChildren(icon(sign));
+      buttons.sign.title = this.words(sign);
+      buttons.sign.setAttribute("aria-label", this.words(sign));
+    }
+    for (const name of ["point", "paint", "sign", "presets"]) buttons[name].disabled = locked;
+    buttons.invert.disabled = locked || !this.dots.length;
+    buttons.clear.disabled = this.linked || !(this.dots.length || this.broken);
+    const text = this.showsText || Boolean(this.broken);
+    press(buttons.text, text);
+    this.area.hidden = !text;
+    this.area.readOnly = this.linked;
+    if (this.area.value !== this.text) this.area.value = this.text ?? "";
+    this.alert.hidden = !this.broken;
+    this.alert.textContent = this.broken;
+    this.root.classList.toggle("griddot-broken", Boolean(this.broken));
+    const dot = this.dots[this.selected] ?? (this.tool === "paint" ? { r: this.brush } : {});
+    for (const [key, entry] of Object.entries(this.entries)) {
+      entry.disabled = locked;
+      const shown = dot[key] === undefined ? "" : String(dot[key]);
+      if (entry.value !== shown) entry.value = shown;
+    }
+    this.redraw();
+  }
+
+  redraw() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = undefined;
+      this.paint();
+    });
+  }
+
+  paint() {
+    const { canvas, gestures } = this;
+    const box = canvas.getBoundingClientRect();
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    if (!width || !height) return;
+    const scale = box.width / width || 1;
+    const density = Math.min(scale * window.devicePixelRatio, MOST_PIXELS / Math.max(width, height));
+    const [across, down] = [Math.round(width * density), Math.round(height * density)];
+    if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
+    const context = canvas.getContext("2d");
+    context.setTransform(across / width, 0, 0, down / height, 0, 0);
+    const { hover, pointer, drag } = gestures;
+    const painting = this.tool === "paint" && pointer && !this.locked && (drag?.mode === "paint" || hover.kind !== "outside");
+    const brush = painting ? { left: pointer[0], top: pointer[1], r: this.brush, sign: drag?.sign ?? this.sign } : null;
+    const { view, grid, mask, dots, selected } = this;
+    const picture = this.picture?.naturalWidth ? this.picture : null;
+    draw(context, { width, height, scale, view, picture, grid, mask, dots, selected, hover, brush, faded: Boolean(this.broken) });
+    canvas.style.cursor = this.cursor();
+    this.hint.textContent = this.hintNow();
+  }
+
+  cursor() {
+    const { hover, drag } = this.gestures;
+    if (this.locked || hover.kind === "outside") return "default";
+    if (drag?.mode === "move") return "grabbing";
+    if (drag?.mode === "radius" || hover.kind === "handle") return "nwse-resize";
+    if (this.tool === "paint") return "crosshair";
+    return hover.kind === "dot" ? "grab" : "crosshair";
+  }
+
+  /** One line on what can be done here. */
+  hintNow() {
+    const { words, dots, selected, gestures } = this;
+    const { hover, drag } = gestures;
+    const dot = dots[hover.index] ?? dots[selected];
+    const shown = (each) => ({ x: rounded(each.x, 2), y: rounded(each.y, 2), r: rounded(each.r, 2), w: rounded(each.w, 2) });
+    if (this.linked) return words("hintLinked");
+    if (this.broken) return words("hintBroken");
+    if (drag?.mode === "move" && dots[selected]) return words("hintMove", shown(dots[selected]));
+    if ((drag?.mode === "radius" || drag?.mode === "new") && dots[selected]) return words("hintHandle", shown(dots[selected]));
+    if (this.tool === "paint") return words("hintPaint");
+    if (hover.kind === "handle" && dot) return words("hintHandle", shown(dot));
+    if (hover.kind === "dot" && dot) return words("hintDot", shown(dot));
+    if (hover.kind === "empty") return words(this.sign > 0 ? "hintPoint" : "hintSuppress");
+    if (document.activeElement === this.canvas && dots[selected]) return words("hintSelected");
+    if (!this.picture) return words("hintNoPicture");
+    if (this.masked && !this.mask) return words("hintMask");
+    return dots.length ? words("hintPoint") : words("hintEmpty");
+  }
+}
+
+/** A run's message in order, or null: it may come from a stored workflow. */
+function checked(message) {
+  const { rows, columns, mask, dots } = message ?? {};
+  const side = (value) => Number.isInteger(value) && value > 0 && value <= MOST_GRID;
+  if (!side(rows) || !side(columns)) return null;
+  const whole = Array.isArray(mask) && mask.length === rows && mask.every((row) => row?.length === columns);
+  const weights = whole ? mask.map((row) => Array.from(row, (value) => clamp(Number(value) || 0, 0, 1))) : null;
+  return { rows, columns, mask: weights, dots: typeof dots === "string" ? dots : "", message };
+}
