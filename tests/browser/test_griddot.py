@@ -425,7 +425,11 @@ def test_undo_and_redo(desk: Desk) -> None:
     page = desk.page
 
     def undone(keys: str, text: str) -> None:
-        page.keyboard.press(keys)
+        held, key = keys.split("+")
+        page.keyboard.down(held)
+        page.wait_for_timeout(100)  # a release that comes too soon is a step of its own to the interface
+        page.keyboard.press(key, delay=100)
+        page.keyboard.up(held)
         page.wait_for_function(f"text => {FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === text", arg=text)
         page.wait_for_timeout(800)  # for the interface to have loaded the rest
 
