@@ -132,6 +132,7 @@ def hand_over(starts: bool) -> None:
 @contextlib.contextmanager
 def own_server(options: Options) -> Iterator[str]:
     """The address of a ComfyUI that runs until the context is left. Its log stays behind when something fails."""
+    from automation.client import NodeFailed, ServerUnreachable
     from automation.server import ComfyServer, ServerFailed
 
     folder, python = comfyui()
@@ -151,6 +152,9 @@ def own_server(options: Options) -> Iterator[str]:
         except ServerFailed as error:
             raise Problem(f"{str(error).splitlines()[0]}; its log is {log}") from None
         except Problem as problem:
+            if not isinstance(problem.__cause__, (NodeFailed, ServerUnreachable)):  # its log says no more
+                log.unlink()
+                raise
             raise Problem(f"{str(problem).rstrip('.')}; ComfyUI's log is {log}") from None
         except BaseException:
             log.unlink()
@@ -185,7 +189,7 @@ def work(options: Options, url: str, own: bool) -> None:
             return
         make(options, client)
     except ComfyError as error:
-        raise Problem(str(error)) from None
+        raise Problem(str(error)) from error
 
 
 def pictures_read(request: Request, prompt: Prompt) -> list[str]:

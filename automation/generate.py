@@ -153,6 +153,12 @@ def _with_weights(request: Request, known: dict[str, Any], url: str) -> Request:
     needed = [f"{kind}_model" for kind in request.kinds]
     needed += ["controlnet"] if request.kinds else []
     needed += ["sam2_model"] if request.mask_points else []
+    absent = [WEIGHTS[name] for name in needed if not getattr(request, name) and not _choices(name, known, url)]
+    if absent:
+        told = ", ".join(
+            f"no {kind.what} (put one such as {kind.example} into models/{kind.folder})" for kind in absent
+        )
+        raise ComfyError(f"There is {told} in the ComfyUI on {url}; the checkpoint's own folder may hold it, too")
     names = {name: _weights(name, getattr(request, name), checkpoint, known, url) for name in needed}
     return replace(request, checkpoint=checkpoint, **names)
 
@@ -170,8 +176,7 @@ def _checkpoint(asked: str, known: dict[str, Any], url: str) -> str:
 
 
 def _weights(name: str, asked: str, checkpoint: str, known: dict[str, Any], url: str) -> str:
-    kind = WEIGHTS[name]
-    listed = _listed(known, kind.node, kind.input, url)
+    kind, listed = WEIGHTS[name], _choices(name, known, url)
     if asked:
         files = _listed(known, "ControlNetLoader", "control_net_name", url) if name == "controlnet" else []
         if asked not in (*listed, *files):
@@ -180,9 +185,12 @@ def _weights(name: str, asked: str, checkpoint: str, known: dict[str, Any], url:
                 f"{kind.folder}"
             )
         return asked
-    if not listed:
-        raise ComfyError(f"There is no {kind.what} on {url}; put one such as {kind.example} into models/{kind.folder}")
     return next((entry for entry in listed if entry.startswith(f"{checkpoint}/")), listed[0])
+
+
+def _choices(name: str, known: dict[str, Any], url: str) -> list[str]:
+    """What the server lists of a kind of weights."""
+    return _listed(known, WEIGHTS[name].node, WEIGHTS[name].input, url)
 
 
 def _listed(known: dict[str, Any], node: str, name: str, url: str) -> list[str]:

@@ -247,7 +247,7 @@ def _writable(text: str) -> Path:
     if not text or os.path.isdir(path):
         raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is not a file that could be written")
     if not os.access(path if os.path.exists(path) else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text} cannot be written; is its folder there?")
+        raise argparse.ArgumentTypeError(f"{text} cannot be written; make its folder first")
     return path
 
 

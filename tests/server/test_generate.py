@@ -405,7 +405,15 @@ EMPTY = {
 def test_a_server_without_any(root, bare, folder, mode, what, example, place):
     command = [sys.executable, str(root / "generate.py"), "--server", bare.url, "--input_image", "photo.png"]
     said = failed(run([*command, "--mode", *mode], folder))
-    assert f"There is {what} on {bare.url}; put one such as {example} into models/{place}" in said
+    assert f"There is {what} (put one such as {example} into models/{place})" in said and bare.url in said
+
+
+def test_all_that_is_absent_is_told_at_once(root, bare, folder):
+    command = [sys.executable, str(root / "generate.py"), "--server", bare.url, "--input_image", "photo.png"]
+    said = failed(run([*command, "--mode", "controlnet"], folder))
+    for what in ("Depth Anything V2 file", "AnyLine file", "ControlNet folder"):
+        assert f"no {what} (put one such as " in said
+    assert "the checkpoint's own folder may hold it, too" in said
 
 
 def test_the_bundled_checkpoint_only_where_there_is_no_other(root, bare, client, folder):
