@@ -212,7 +212,7 @@ def test_what_catapult_saw(server: ComfyServer, catapult: Path) -> None:
     for name, entry in seen["histories"].items():
         assert entry["status"]["status_str"] == "success" and entry["status"]["completed"]
         shown = {node_id for node_id, output in entry["outputs"].items() if "images" in output}
-        assert shown == {node_id for node_id in GRAPHS[name] if node_id.endswith("save")}
+        assert shown == {node_id for node_id in RUNNING[name] if node_id.endswith("save")}
 
 
 def test_nodes_by_their_python_names(call: Client, server: ComfyServer, example: str, tmp_path: Path) -> None:
