@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -26,6 +27,16 @@ def test_help_pages_are_served(server, root: Path) -> None:
         with urlopen(server.url + PAGES + page.relative_to(docs).as_posix()) as answer:
             assert answer.headers.get_content_type() != "text/html"
             assert answer.read() == page.read_bytes()
+
+
+def test_pictures_of_help_pages_are_served(server, root: Path) -> None:
+    """The interface puts the folder of the pages before each address, whatever the language."""
+    texts = [page.read_text("utf-8") for page in (root / "web" / "docs").rglob("*.md")]
+    pictures = {name for text in texts for name in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)}
+    assert pictures
+    for name in pictures:
+        with urlopen(server.url + PAGES + name) as answer:
+            assert answer.headers.get_content_maintype() == "image"
 
 
 def test_help_pages_carry_the_names_of_nodes(client, root: Path) -> None:
