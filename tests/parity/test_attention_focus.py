@@ -6,16 +6,18 @@ import itertools
 
 import comfy.ldm.modules.attention as backends
 import comfy.samplers
+import numpy as np
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from goldens import StandInVAE, golden, picture, relative_error
 from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
+from PIL import Image
 
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import focused
+from qwen2vl_flux_pack.focus import focus_map, focused, parse_dots
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 from qwen2vl_flux_pack.patches.conditioning import conditioning_of
 from qwen2vl_flux_pack.patches.flux import attach, patch_model
@@ -215,3 +217,27 @@ def test_an_unpatched_flux_is_stopped(tiny, qwen2vl, tokens):
         sample(load_transformer(tiny), given)
     plain = conditioning(qwen2vl, focused(tokens, half(tokens), "drop"))
     assert torch.isfinite(sample(load_transformer(tiny), plain)).all()
+
+
+def test_it_is_gradual_on_the_demo_checkpoint(root):
+    """The weight of what lies beside the yellow circle, from 1 to 0: each step takes the picture farther from no focus,
+    and its cyan square with it."""
+    folder = root / "demo"
+    qwen2vl, model = load_qwen2vl(folder), patch_model(load_transformer(folder))
+    image = torch.from_numpy(np.asarray(Image.open(folder / "reference.png").convert("RGB"), np.float32) / 255)[None]
+    tokens = qwen2vl.encode(image)
+    circle = focus_map(parse_dots('[{"x": 0.28, "y": 0.68, "r": 0.5}]'), *tokens.grid)[None] > 0
+    noise = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(4))
+    sigmas = torch.from_numpy(flux_sigmas(8, 1.0, 128, 128))
+
+    def latents(low: float) -> torch.Tensor:
+        weights = torch.where(circle, 1.0, low)
+        guider = Guider_Basic(model)
+        guider.set_conds(conditioning_of(qwen2vl, focused(tokens, weights, "attention")))
+        sampler = comfy.samplers.sampler_object("euler")
+        with torch.inference_mode():
+            return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
+
+    made = [latents(low) for low in (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.0)]
+    away = [((one - made[0]) ** 2).mean().item() for one in made]
+    assert all(one < other for one, other in itertools.pairwise(away)), away
