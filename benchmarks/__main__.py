@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from . import annotators, encoder, imports, memory, segmentation
+from . import annotators, encoder, focus, imports, memory, segmentation
 
 BENCHMARKS = {
     "imports": imports,
     "memory": memory,
     "encoder": encoder,
+    "focus": focus,
     "segmentation": segmentation,
     "annotators": annotators,
 }
