@@ -60,8 +60,8 @@ def prepare_mask(mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, sid
         if not blocks[-1].any():
             named = "The mask" if len(mask) == 1 else f"Mask {number} of {len(mask)}"
             raise InputError(
-                f"{named} is empty, so nothing would be repainted; paint the part to change (white), or connect "
-                "another mask."
+                f"{named} is empty, so nothing would be repainted; paint the part to change in the mask editor "
+                "(right click on Load Image), or connect another mask."
             )
     kept = np.stack(blocks).repeat(LATENT_STEP, axis=1).repeat(LATENT_STEP, axis=2)
     return torch.from_numpy(kept).float()

@@ -13,6 +13,7 @@ from comfy_extras.nodes_custom_sampler import Guider_Basic
 from goldens import StandInVAE, golden, picture, relative_error
 from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from PIL import Image
+from two_steps import sample
 
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
@@ -64,19 +65,6 @@ def conditioning(qwen2vl, tokens, prompt: bool = False, control_tokens=None) -> 
 def controlled(given: list, net, strength: float = 0.5) -> list:
     hint = picture("control_depth_192x128.png")
     return ControlNetApplyAdvanced().apply_controlnet(given, [], net, hint, strength, 0.0, 1.0, vae=StandInVAE())[0]
-
-
-def sample(model, positive: list, negative: list | None = None, cfg: float = 1.0, batch: int = 1) -> torch.Tensor:
-    guider = comfy.samplers.CFGGuider(model) if negative else Guider_Basic(model)
-    if negative:
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-    else:
-        guider.set_conds(positive)
-    noise, sigmas = golden("loop_inputs")["noise"][:batch], torch.from_numpy(flux_sigmas(2, 1.0, 192, 128))
-    with torch.inference_mode():
-        sampler = comfy.samplers.sampler_object("euler")
-        return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
 
 
 @pytest.mark.parametrize("prompt", [False, True], ids=["plain", "prompt"])

@@ -8,17 +8,16 @@ import comfy.model_base
 import comfy.samplers
 import pytest
 import torch
-from comfy_extras.nodes_custom_sampler import Guider_Basic
 from control_weights import write_union
 from goldens import StandInVAE, golden, picture, relative_error
 from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
+from two_steps import sample
 
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
 from qwen2vl_flux_pack.checkpoints.flux import load_transformer
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.patches.flux import PatchedModelGuard, attach, patch_model
 from qwen2vl_flux_pack.patches.union_control import MODES, UnionControlNet, with_mode
-from qwen2vl_flux_pack.schedules import flux_sigmas
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +43,6 @@ def controlled(conditioning: list, control_net, hint="depth", strength=0.5, star
     image = picture(f"control_{hint}_192x128.png") if isinstance(hint, str) else hint
     apply = ControlNetApplyAdvanced().apply_controlnet
     return apply(conditioning, [], control_net, image, strength, start, end, vae=StandInVAE())[0]
-
-
-def sample(model, positive: list, negative: list | None = None, cfg: float = 1.0, batch: int = 1) -> torch.Tensor:
-    guider = comfy.samplers.CFGGuider(model) if negative else Guider_Basic(model)
-    if negative:
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-    else:
-        guider.set_conds(positive)
-    noise, sigmas = golden("loop_inputs")["noise"][:batch], torch.from_numpy(flux_sigmas(2, 1.0, 192, 128))
-    with torch.inference_mode():
-        sampler = comfy.samplers.sampler_object("euler")
-        return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
 
 
 def test_mode_numbers():
