@@ -116,7 +116,7 @@ REFUSED = {
     "a dtype of FLUX": (
         {"qwen2vl.weight_dtype": "fp8_e4m3fn_fast"}, "qwen2vl", "input 'weight_dtype'", "'fp8_e4m3fn_fast' not in",
     ),
-    "an unknown mode": ({"focus.mode": "blur"}, "focus", "input 'mode'", "'blur' not in ['scale', 'drop', 'attention']"),
+    "an unknown mode": ({"focus.mode": "blur"}, "focus", "input 'mode'", "not in ['scale', 'drop', 'attention']"),
     "a budget below 0": ({"encode.token_budget": -1}, "encode", "input 'token_budget'", "smaller than min of 0"),
     "a budget too large": ({"encode.token_budget": 16385}, "encode", "'token_budget'", "bigger than max of 16384"),
     "a budget of words": ({"encode.token_budget": "many"}, "encode", "'token_budget'", "Failed to convert an input"),
