@@ -36,18 +36,26 @@ def joined(mask: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
 
 
 class Biasing:
-    """An `attn1_patch` that puts the bias on every block's attention, and remembers that it ran."""
+    """An `attn1_patch` that puts the bias on every block's attention, and remembers that it ran.
 
-    def __init__(self, bias: torch.Tensor):
+    `before` tokens come ahead of those that the bias is of.
+    """
+
+    def __init__(self, bias: torch.Tensor, before: int = 0):
         self.bias = bias
+        self.before = before
         self.mask: torch.Tensor | None = None
         self.done = False
 
     def __call__(self, q, k, v, pe=None, attn_mask=None, extra_options=None) -> dict:
         self.done = True
-        if self.mask is None or self.mask.shape[-1] != k.shape[2]:
-            self.mask = over_keys(self.bias.to(q), 0, k.shape[2])
-        return {"attn_mask": joined(attn_mask, self.mask)}
+        return {"attn_mask": self.over(attn_mask, q, k.shape[2])}
+
+    def over(self, mask: torch.Tensor | None, like: torch.Tensor, keys: int) -> torch.Tensor:
+        """The attention mask of a block with the bias on it; the bias is spread over the keys once for all blocks."""
+        if self.mask is None or self.mask.shape[-1] != keys:
+            self.mask = over_keys(self.bias.to(like), self.before, keys)
+        return joined(mask, self.mask)
 
     def among(self, transformer_options: dict) -> dict:
         """The options with this patch behind all others of its kind."""

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from ..errors import InputError
 from .flux import CONTROL_BIAS, HIDDEN, check_widths
 from .hidden_tokens import placed_in, silenced, with_room
-from .token_bias import joined, over_keys
+from .token_bias import Biasing
 
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq": 6}
 """Mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's."""
@@ -45,7 +45,7 @@ def with_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
 
 
 class UnionControlNet(ControlNet):
-    """A native FLUX ControlNet that takes hidden tokens; shares the network it was made of."""
+    """A native FLUX ControlNet that takes hidden tokens and a bias; shares the network it was made of."""
 
     @classmethod
     def of(cls, control_net: ControlNet) -> UnionControlNet:
@@ -73,11 +73,8 @@ class UnionControlNet(ControlNet):
             )
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        context, hidden, bias = (
-            cond.get("crossattn_controlnet", cond["c_crossattn"]),
-            cond.get(HIDDEN),
-            cond.get(CONTROL_BIAS),
-        )
+        context = cond.get("crossattn_controlnet", cond["c_crossattn"])
+        hidden, bias = cond.get(HIDDEN), cond.get(CONTROL_BIAS)
         check_widths("this ControlNet", self.control_model, context, cond.get("y"), hidden)
         context = silenced(context, cond["c_crossattn"])
         cond = {**cond, "crossattn_controlnet": context}
@@ -103,12 +100,12 @@ class UnionControlNet(ControlNet):
 
     def _biasing(self, bias: torch.Tensor) -> list[RemovableHandle]:
         """Hooks that put the bias on every block's attention; the mode's own token comes before all others."""
-        before = len(self.extra_args["control_type"])
+        biasing = Biasing(bias, before=len(self.extra_args["control_type"]))
 
         def biased(block, inputs, given: dict) -> tuple:
             streams = [given["txt"], given["img"]] if "img" in given else inputs
-            mask = over_keys(bias.to(streams[0]), before, sum(stream.shape[1] for stream in streams))
-            return inputs, {**given, "attn_mask": joined(given.get("attn_mask"), mask)}
+            keys = sum(stream.shape[1] for stream in streams)
+            return inputs, {**given, "attn_mask": biasing.over(given.get("attn_mask"), streams[0], keys)}
 
         blocks = [*self.control_model.double_blocks, *self.control_model.single_blocks]
         return [block.register_forward_pre_hook(biased, with_kwargs=True) for block in blocks]

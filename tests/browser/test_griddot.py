@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import random
 import time
@@ -115,8 +116,8 @@ class Desk:
         spots = [self.spot(*place) for place in places]
         self.page.mouse.move(*spots[0][0])
         self.page.mouse.down(button=button)
-        for (pixel, *_), steps in zip(spots[1:], [4] * len(spots), strict=False):
-            self.page.mouse.move(*pixel, steps=steps)
+        for pixel, *_ in spots[1:]:
+            self.page.mouse.move(*pixel, steps=4)
         self.page.mouse.up(button=button)
         return [(x, y) for _, x, y in spots]
 
@@ -403,7 +404,7 @@ def test_painting(desk: Desk) -> None:
     desk.drag((0.2, 0.8), (0.5, 0.5), (0.8, 0.8))
     dots = parse_dots(desk.text)
     assert len(dots) > 10 and {(each.r, each.w) for each in dots} == {(0.12, 1.0)}
-    steps = [np.hypot(b.x - a.x, b.y - a.y) for a, b in zip(dots, dots[1:], strict=False)]
+    steps = [np.hypot(b.x - a.x, b.y - a.y) for a, b in itertools.pairwise(dots)]
     assert max(steps) < 0.09 and abs(dots[0].x - 0.2) < 0.01 and abs(dots[-1].x - 0.8) < 0.07
     desk.press("+", "+")
     desk.page.keyboard.down("Shift")
