@@ -1,0 +1,141 @@
+"""Checkpoints of a run: the published folder that the loaders read, with the state of the training beside it.
+
+    step-<n>/flux, step-<n>/qwen2-vl   as published, in the base's shards and number formats; unchanged files are linked
+    step-<n>/training                  run.json and state.safetensors, from which a run goes on; in the newest one only
+
+A checkpoint is written under another name and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..checkpoints.files import WeightFiles, read_json, read_state
+from ..checkpoints.qwen2vl import open_encoder, read_linear
+from ..errors import CheckpointError
+from .networks import STEM
+from .output import Output, settled
+
+COMPONENTS = ("flux", "qwen2-vl")
+STATE = "training"
+
+
+def save(
+    output: Output, step: int, weights: Mapping[str, Tensor], base: Path, state: Mapping[str, Tensor], record: dict
+) -> Path:
+    """Write the checkpoint after `step` steps; returns its folder.
+
+    weights: what is exported (see `export`); base: the checkpoint folder that the run began from; state, record:
+    tensors and settings to go on from. Raises CheckpointError when the disk is full or refuses, and earlier
+    checkpoints are then as they were.
+    """
+    target = output.checkpoint(step)
+    partial = target.with_name(f".{target.name}")
+    clear(output)
+    former = output.newest()
+    try:
+        export(weights, base, partial)
+        place = partial / STATE
+        place.mkdir()
+        (place / "run.json").write_text(json.dumps({"step": step, **record}, indent=2) + "\n", encoding="utf-8")
+        save_file({name: value.contiguous() for name, value in state.items()}, place / "state.safetensors")
+        for path in [*(path for path in partial.rglob("*") if path.is_file()), partial]:
+            settled(path)
+        partial.rename(target)
+        settled(output.checkpoints)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        kept = "there is no earlier one" if former is None else f"{former[1].name} is whole"
+        raise CheckpointError(
+            f"The checkpoint of step {step} could not be written to {output.checkpoints} ({_reason(error)}), and "
+            f"{kept}; make room there and go on with --resume."
+        ) from None
+    if former is not None:
+        shutil.rmtree(former[1] / STATE, ignore_errors=True)
+    return target
+
+
+def clear(output: Output) -> None:
+    """Take away what a killed run left unfinished."""
+    for path in output.partial():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """State and record of a checkpoint; CheckpointError when it holds none or they are damaged."""
+    place = folder / STATE
+    return read_state(place / "state.safetensors"), read_json(place / "run.json")
+
+
+def export(weights: Mapping[str, Tensor], base: Path, target: Path) -> None:
+    """The published folder of `base` with other weights, by their names in Networks, at `target`, which must not exist.
+
+    Files in which nothing changed are hard links to the base's where the disk allows it, and copies elsewhere.
+    """
+    place = base / "flux" / "transformer"
+    shards = _changed(WeightFiles(place, STEM), within(weights, "flux."))
+    shards.update(_changed(open_encoder(base / "qwen2-vl"), within(weights, "qwen.")))
+    linears = {base / "qwen2-vl" / f"{name}.pt": within(weights, f"{name}.") for name in ("connector", "t5_embedder")}
+    linears = {path: state for path, state in linears.items() if state}
+    for component in COMPONENTS:
+        for path in sorted((base / component).rglob("*")):
+            copy = target / path.relative_to(base)
+            if path.is_dir() or any(part.startswith(".") for part in path.relative_to(base).parts):
+                continue
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if path in shards:
+                _write_shard(path, shards[path], copy)
+            elif path in linears:
+                _write_linear(path, linears[path], copy)
+            else:
+                _link(path, copy)
+
+
+def within(values: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _changed(files: WeightFiles, values: Mapping[str, Tensor]) -> dict[Path, dict[str, Tensor]]:
+    """Which files hold changed tensors, and these by the names they are stored under."""
+    changed: dict[Path, dict[str, Tensor]] = {}
+    for name, value in values.items():
+        info = files.infos[name]
+        changed.setdefault(info.file, {})[info.stored_as] = value
+    return changed
+
+
+def _write_shard(source: Path, changed: Mapping[str, Tensor], target: Path) -> None:
+    with safe_open(source, framework="pt") as file:
+        state, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    for name, value in changed.items():
+        state[name] = value.detach().to("cpu", state[name].dtype).contiguous()
+    save_file(state, target, metadata=metadata)
+
+
+def _write_linear(source: Path, changed: Mapping[str, Tensor], target: Path) -> None:
+    stored = read_linear(source)
+    buffer = io.BytesIO()
+    torch.save({name: changed[name].detach().to("cpu", value.dtype).clone() for name, value in stored.items()}, buffer)
+    target.write_bytes(buffer.getbuffer())
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -1,0 +1,67 @@
+"""The folder that a run writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import InputError
+
+
+class Output:
+    """checkpoints/step-<n>, samples/step-<n>.png and log.jsonl of one run."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.log = root / "log.jsonl"
+        self.samples = root / "samples"
+        self.checkpoints = root / "checkpoints"
+
+    def claim(self) -> FileLock:
+        """Make the folder and keep other runs out until the lock is released or the process ends.
+
+        Raises InputError when it cannot be written, or when another run is at work in it.
+        """
+        lock = FileLock(self.root / ".lock", blocking=False)
+        try:
+            for folder in (self.samples, self.checkpoints):
+                folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"Another run is at work in {self.root}; let it end, or give this one a folder of its own."
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{self.root} cannot be written ({error.strerror or error}); give a folder that can."
+            ) from None
+        return lock
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has left something here."""
+        return self.log.exists() or self.newest() is not None
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint after so many steps belongs."""
+        return self.checkpoints / f"step-{step:06d}"
+
+    def newest(self) -> tuple[int, Path] | None:
+        """The last whole checkpoint and its number of steps."""
+        found = {int(path.name[5:]): path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal()}
+        return max(found.items(), default=None)
+
+    def partial(self) -> list[Path]:
+        """Checkpoints that a stopped run left unfinished."""
+        return sorted(self.checkpoints.glob(".step-*"))
+
+
+def settled(path: Path) -> None:
+    """Make sure that a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
