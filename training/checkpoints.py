@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,33 +23,35 @@ from torch import Tensor
 
 from ..checkpoints.files import WeightFiles, read_json, read_state
 from ..checkpoints.qwen2vl import open_encoder, read_linear
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from .networks import STEM
 from .output import Output, settled
 
+if TYPE_CHECKING:
+    from .learner import Learner
+
 COMPONENTS = ("flux", "qwen2-vl")
 STATE = "training"
+MAY_CHANGE = ("log_every", "save_every", "sample_every")
+"""What of a recipe may differ when a run goes on."""
 
 
-def save(
-    output: Output, step: int, weights: Mapping[str, Tensor], base: Path, state: Mapping[str, Tensor], record: dict
-) -> Path:
+def save(output: Output, step: int, learner: Learner, base: Path, record: dict) -> Path:
     """Write the checkpoint after `step` steps; returns its folder.
 
-    weights: what is exported (see `export`); base: the checkpoint folder that the run began from; state, record:
-    tensors and settings to go on from. Raises CheckpointError when the disk is full or refuses, and earlier
-    checkpoints are then as they were.
+    base: the checkpoint folder that the run began from; record: settings with which alone a run may go on. Raises
+    CheckpointError when the disk is full or refuses, and earlier checkpoints are then as they were.
     """
     target = output.checkpoint(step)
     partial = target.with_name(f".{target.name}")
     clear(output)
     former = output.newest()
     try:
-        export(weights, base, partial)
+        export(learner.exported(), base, partial)
         place = partial / STATE
         place.mkdir()
         (place / "run.json").write_text(json.dumps({"step": step, **record}, indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in state.items()}, place / "state.safetensors")
+        save_file({name: value.contiguous() for name, value in learner.state().items()}, place / "state.safetensors")
         for path in [*(path for path in partial.rglob("*") if path.is_file()), partial]:
             settled(path)
         partial.rename(target)
@@ -71,10 +74,38 @@ def clear(output: Output) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
-    """State and record of a checkpoint; CheckpointError when it holds none or they are damaged."""
+def load(output: Output, learner: Learner, record: dict) -> int:
+    """Put the newest checkpoint's state into a learner; returns its number of steps, 0 where there is none yet.
+
+    Raises InputError when the run began with other settings, and CheckpointError for a state that is missing, damaged
+    or of another run.
+    """
+    found = output.newest()
+    if found is None:
+        return 0
+    step, folder = found
     place = folder / STATE
-    return read_state(place / "state.safetensors"), read_json(place / "run.json")
+    for name, now, then in _differences(record, read_json(place / "run.json")):
+        raise InputError(
+            f"The run in {output.root} began with {name} {then} and should go on with {now}; give the same, or begin "
+            f"a new run from {folder} as its checkpoint."
+        )
+    try:
+        learner.load(read_state(place / "state.safetensors"))
+    except (KeyError, RuntimeError):
+        raise CheckpointError(
+            f"{place / 'state.safetensors'} is not the state of this run; put the run's own file back, or begin a new "
+            f"run from {folder} as its checkpoint."
+        ) from None
+    return step
+
+
+def _differences(record: dict, stored: dict) -> list[tuple[str, object, object]]:
+    """(name, now, then) of what differs and may not."""
+    record = json.loads(json.dumps(record))
+    now, then = ({**each, **each.get("recipe", {})} for each in (record, stored))
+    names = [name for name in now if name not in ("recipe", *MAY_CHANGE)]
+    return [(name, now[name], then.get(name)) for name in names if now[name] != then.get(name)]
 
 
 def export(weights: Mapping[str, Tensor], base: Path, target: Path) -> None:

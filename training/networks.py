@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +13,13 @@ from diffusers import FluxTransformer2DModel
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoints.files import WeightFiles, check_layout, read_json
+from ..checkpoints.files import WeightFiles, read_json
 from ..checkpoints.qwen2vl import UNUSED, open_encoder, read_config, read_linear
 from ..errors import CheckpointError
 from .batches import Batch
 from .qwen2vl import Qwen2VLEncoder
 from .stages import flux_names, last_layers
+from .weights import fill
 
 STEM = "diffusion_pytorch_model"
 CLASS = "FluxTransformer2DModel"
@@ -53,7 +54,7 @@ class Networks(nn.Module):
         """Compute the activations of FLUX and of the encoder again in the backward pass instead of keeping them."""
         self.flux.enable_gradient_checkpointing()
         if self.qwen is not None:
-            self.qwen.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.qwen.model.activation_checkpointing_enable()
 
     def context(self, batch: Batch) -> Tensor:
         """FLUX's context [B, T, C] of a batch's image tokens: focus, then the connector."""
@@ -73,11 +74,13 @@ class Networks(nn.Module):
         pooled: Tensor | None,
         guidance: Tensor | None,
         prompt: Tensor | None = None,
+        control: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """What FLUX predicts for noisy latents [B, 16, h, w]: noise minus picture, of the same shape.
 
         time [B] is 0 for the picture and 1 for noise; pooled [B, P] or None for zeros; guidance [B], which a FLUX
-        without guidance embedding does not read.
+        without guidance embedding does not read; control: what a ControlNet adds to the double blocks' image tokens
+        [B, patches, hidden], spread over them evenly.
         """
         rows, columns = (edge // PATCH for edge in latents.shape[-2:])
         extra = 0 if prompt is None else prompt.shape[1]
@@ -86,16 +89,22 @@ class Networks(nn.Module):
             pooled = latents.new_zeros(len(latents), config.pooled_projection_dim)
         with appended(self.flux.context_embedder, prompt):
             packed = self.flux(
-                hidden_states=rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=PATCH, q=PATCH),
+                hidden_states=packed_latents(latents),
                 encoder_hidden_states=context,
                 pooled_projections=pooled,
                 timestep=time,
                 guidance=guidance if config.guidance_embeds else None,
                 img_ids=image_ids(rows, columns, latents.device),
                 txt_ids=torch.zeros(context.shape[1] + extra, 3, device=latents.device),
+                controlnet_block_samples=control,
                 return_dict=False,
             )[0]
         return rearrange(packed, "b (h w) (c p q) -> b c (h p) (w q)", h=rows, w=columns, p=PATCH, q=PATCH)
+
+
+def packed_latents(latents: Tensor) -> Tensor:
+    """Latents [B, 16, h, w] as FLUX's tokens [B, h/2 * w/2, 64]."""
+    return rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=PATCH, q=PATCH)
 
 
 @contextmanager
@@ -126,17 +135,18 @@ def read_networks(
     blocks: Callable[[int, int], Collection[int]],
     qwen_layers: int = 0,
     frozen_dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Networks:
     """The networks of a published folder, of which the named FLUX blocks, the connector and the last `qwen_layers`
     of the encoder train.
 
     blocks: from the numbers of double and single blocks to those that train, numbered through. What trains is held in
-    float32, everything else frozen in `frozen_dtype`. Raises CheckpointError for missing, unexpected or misshapen
-    tensors before any of them is read.
+    float32, everything else frozen in `frozen_dtype`; weights go to `device` one by one. Raises CheckpointError for
+    missing, unexpected or misshapen tensors before any of them is read.
     """
     place = checkpoint / "qwen2-vl"
-    flux = _read_flux(checkpoint / "flux" / "transformer", blocks, frozen_dtype)
-    qwen = _read_encoder(place, qwen_layers, frozen_dtype)
+    flux = _read_flux(checkpoint / "flux" / "transformer", blocks, frozen_dtype, device)
+    qwen = _read_encoder(place, qwen_layers, frozen_dtype, device)
     connector = _linear(read_linear(place / "connector.pt", inputs=qwen.config.width)).requires_grad_(True)
     _check_width(place / "connector.pt", connector, flux.config.joint_attention_dim)
     t5_embedder = _linear(read_linear(place / "t5_embedder.pt")).to(frozen_dtype)
@@ -145,7 +155,7 @@ def read_networks(
 
 
 def _read_flux(
-    place: Path, blocks: Callable[[int, int], Collection[int]], frozen_dtype: torch.dtype
+    place: Path, blocks: Callable[[int, int], Collection[int]], frozen_dtype: torch.dtype, device: torch.device | str
 ) -> FluxTransformer2DModel:
     config = read_json(place / "config.json")
     if config.get("_class_name") != CLASS:
@@ -157,33 +167,16 @@ def _read_flux(
         flux = FluxTransformer2DModel.from_config(config)
     double, single = len(flux.transformer_blocks), len(flux.single_transformer_blocks)
     trained = flux_names(flux.state_dict(), blocks(double, single), double)
-    _fill(flux, WeightFiles(place, STEM), "transformer/config.json", trained, frozen_dtype)
+    fill(flux, WeightFiles(place, STEM), "transformer/config.json", trained, frozen_dtype, device)
     return flux
 
 
-def _read_encoder(place: Path, layers: int, frozen_dtype: torch.dtype) -> Qwen2VLEncoder:
+def _read_encoder(place: Path, layers: int, frozen_dtype: torch.dtype, device: torch.device | str) -> Qwen2VLEncoder:
     encoder = Qwen2VLEncoder(read_config(place))
     trained = tuple(f"model.layers.{number}." for number in last_layers(encoder.config.layers, layers))
     names = {name for name in encoder.state_dict() if name.startswith(trained)}
-    _fill(encoder, open_encoder(place), "qwen2-vl/config.json", names, frozen_dtype, UNUSED)
+    fill(encoder, open_encoder(place), "qwen2-vl/config.json", names, frozen_dtype, device, UNUSED)
     return encoder
-
-
-def _fill(
-    module: nn.Module,
-    files: WeightFiles,
-    source: str,
-    trained: Collection[str],
-    frozen_dtype: torch.dtype,
-    unused: tuple[str, ...] = (),
-) -> None:
-    """Give a module without memory its weights, and let the parameters of the given names train."""
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    check_layout(files, expected, source, unused)
-    dtypes = {name: torch.float32 if name in trained else frozen_dtype for name in expected}
-    module.load_state_dict({name: files.read(name, dtype) for name, dtype in dtypes.items()}, assign=True)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name in trained)
 
 
 def _linear(state: dict[str, Tensor]) -> nn.Linear:

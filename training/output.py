@@ -11,11 +11,12 @@ from ..errors import InputError
 
 
 class Output:
-    """checkpoints/step-<n>, samples/step-<n>.png and log.jsonl of one run."""
+    """checkpoints/step-<n>, samples/step-<n>.png, log.jsonl and curve.png of one run."""
 
     def __init__(self, root: Path):
         self.root = root
         self.log = root / "log.jsonl"
+        self.curve = root / "curve.png"
         self.samples = root / "samples"
         self.checkpoints = root / "checkpoints"
 

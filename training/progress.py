@@ -6,10 +6,11 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from ..errors import InputError
@@ -24,28 +25,29 @@ class Progress:
     Lines after the step that a run goes on from are taken out, so that the log is that of a run without a break.
     """
 
-    def __init__(self, log: Path, step: int, steps: int, mean: Callable[[Tensor], Tensor], writes: bool):
-        """mean: the mean of a tensor over all processes; writes: whether this process is the one that writes."""
-        self.log, self.steps, self.mean, self.writes = log, steps, mean, writes
+    def __init__(self, log: Path, step: int, steps: int, accelerator: Accelerator):
+        self.log, self.steps, self.accelerator = log, steps, accelerator
         lines = [line for line in read_log(log) if line["step"] <= step]
-        if writes:
+        if accelerator.is_main_process:
             log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         self.before = lines[-1]["seconds"] if lines else 0.0
         self.first, self.started = step, time.monotonic()
         self.last = step
         self.figures: list[Mapping[str, Tensor]] = []
 
-    def add(self, figures: Mapping[str, Tensor]) -> None:
-        """Take in the figures of one forward pass."""
-        self.figures.append({name: value.detach() for name, value in figures.items()})
+    def add(self, figures: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take in the figures of the forward passes of one step."""
+        self.figures += [{name: value.detach() for name, value in each.items()} for each in figures]
 
     def line(self, step: int, lr: float) -> None:
         """Write the means since the last line; InputError when the loss is no number any more."""
         if step == self.last:
             return
         names = list(self.figures[0])
-        means = self.mean(torch.stack([torch.stack([each[name].float() for name in names]) for each in self.figures]))
-        figures = dict(zip(names, means.mean(dim=0).tolist(), strict=True))
+        means = torch.stack([torch.stack([each[name].float() for name in names]) for each in self.figures]).mean(dim=0)
+        if self.accelerator.num_processes > 1:
+            means = self.accelerator.reduce(means, "mean")
+        figures = dict(zip(names, means.tolist(), strict=True))
         self.figures, self.last = [], step
         if not math.isfinite(figures["loss"]):
             raise InputError(
@@ -54,7 +56,7 @@ class Progress:
             )
         spent = time.monotonic() - self.started
         pace = spent / (step - self.first)
-        if not self.writes:
+        if not self.accelerator.is_main_process:
             return
         entry = {"step": step, **figures, "lr": lr, "seconds": round(self.before + spent, 3)}
         with self.log.open("a", encoding="utf-8") as file:

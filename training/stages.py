@@ -43,6 +43,17 @@ def stage_blocks(stage: int, double: int, single: int) -> tuple[int, ...]:
     return STAGES[stage]
 
 
+def chosen_blocks(blocks: Collection[int] | None, double: int, single: int) -> Collection[int]:
+    """Blocks that somebody named, None for all; InputError for one that the FLUX does not have."""
+    beyond = [number for number in blocks or () if number >= double + single]
+    if beyond:
+        raise InputError(
+            f"Block {beyond[0]} should train, and this checkpoint's FLUX has {double + single}, from 0 to "
+            f"{double + single - 1}; name only those."
+        )
+    return range(double + single) if blocks is None else blocks
+
+
 def flux_names(names: Iterable[str], blocks: Collection[int], double: int) -> set[str]:
     """Those of FLUX's parameters (in diffusers names) that train when `blocks` do; `double` blocks come first."""
     return {name for name in names if _trains(name, blocks, double)}

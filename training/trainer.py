@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,14 +17,14 @@ from torch.optim import AdamW, Optimizer
 from ..errors import InputError
 from . import checkpoints
 from .batches import Batch, Batches, generator_for
-from .ema import Ema
+from .curve import draw_curve
 from .flow import Objective
+from .learner import Learner
 from .networks import Networks
 from .output import Output
 from .progress import Progress
 from .recipe import Recipe
 from .schedule import Trapezoid
-from .state import gather, restore
 
 logger = logging.getLogger(__name__)
 
@@ -57,64 +56,65 @@ def train(
     """
     accelerator = accelerator or new_accelerator(recipe)
     heads = objective.modules()
-    step_of = accelerator.prepare(_Forward(networks, objective, heads))
+    forward = accelerator.prepare(_Forward(networks, objective, heads))
     if recipe.gradient_checkpointing:
         networks.checkpoint_gradients()
-    trained = {**networks.trainable(), **(dict(heads.named_parameters(prefix="objective")) if heads else {})}
-    if not trained:
+    trainable = networks.trainable()
+    own = dict(heads.named_parameters(prefix="objective")) if heads else {}
+    if not trainable:
         raise InputError("Nothing in the networks requires gradients; let at least one parameter train.")
-    optimizers = list(optimizers) or [adamw(recipe, trained)]
-    base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    schedule = schedule or trapezoid(recipe)
-    ema = Ema(networks.trainable(), recipe.ema) if recipe.ema else None
+    optimizers = list(optimizers) or [adamw(recipe, {**trainable, **own})]
+    learner = Learner(trainable, own, optimizers, recipe.ema)
     record = {"recipe": asdict(recipe), "processes": accelerator.num_processes, **(settings or {})}
-    record = json.loads(json.dumps(record))
-
-    start = restore(output, record, trained, optimizers, ema) if resume else 0
-    means = _means(accelerator)
-    progress = Progress(output.log, start, recipe.steps, means, writes=accelerator.is_main_process)
+    start = checkpoints.load(output, learner, record) if resume else 0
+    progress = Progress(output.log, start, recipe.steps, accelerator)
     logger.info("%s of %s parameters train, from step %d.", *_counts(networks), start)
+    schedule = schedule or trapezoid(recipe)
+
+    def save(done: int) -> None:
+        progress.line(done, learner.rate)
+        if accelerator.is_main_process:
+            logger.info("Saved %s", checkpoints.save(output, done, learner, base, record))
+            draw_curve(output.log, output.curve)
+
     for step in range(start, recipe.steps):
-        factor = schedule(step)
-        for optimizer, rates in zip(optimizers, base_rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+        figures = []
         for part in range(recipe.accumulation):
             place = (step, part, accelerator.process_index)
-            is_last = part == recipe.accumulation - 1
-            with nullcontext() if is_last else accelerator.no_sync(step_of):
+            try:
                 batch = batches.batch(*place).to(accelerator.device)
-                figures = step_of(batch, generator_for(recipe.seed, *place))
-                accelerator.backward(figures["loss"] / recipe.accumulation)
-            progress.add(figures)
-        if recipe.max_norm is not None:
-            nn.utils.clip_grad_norm_(trained.values(), recipe.max_norm)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if ema:
-            ema.update(step)
+            except InputError:
+                if step > start and accelerator.num_processes == 1:  # several would wait for each other in `save`
+                    save(step)
+                raise
+            with nullcontext() if part == recipe.accumulation - 1 else accelerator.no_sync(forward):
+                figures.append(forward(batch, generator_for(recipe.seed, *place)))
+                accelerator.backward(figures[-1]["loss"] / recipe.accumulation)
+        learner.update(step, schedule(step), recipe.max_norm)
+        progress.add(figures)
 
         done = step + 1
-        saves = _is_due(done, recipe.save_every, recipe.steps)
-        samples = sample is not None and recipe.sample_every and _is_due(done, recipe.sample_every, recipe.steps)
-        if saves or _is_due(done, recipe.log_every, recipe.steps):
-            progress.line(done, optimizers[0].param_groups[0]["lr"])
-        if saves and accelerator.is_main_process:
-            shown = ema.averages if ema else networks.trainable()
-            state = gather(trained, optimizers, ema)
-            logger.info("Saved %s", checkpoints.save(output, done, shown, base, state, record))
-        if samples and accelerator.is_main_process:
-            with ema.applied() if ema else nullcontext():
-                sample(networks, done)
-        if saves or samples:
+        if _is_due(done, recipe.log_every, recipe.steps):
+            progress.line(done, learner.rate)
+        if _is_due(done, recipe.save_every, recipe.steps):
+            save(done)
+            accelerator.wait_for_everyone()
+        if sample and recipe.sample_every and _is_due(done, recipe.sample_every, recipe.steps):
+            if accelerator.is_main_process:
+                with learner.shown(), accelerator.autocast(), torch.no_grad():
+                    sample(networks, done)
             accelerator.wait_for_everyone()
 
 
 def new_accelerator(recipe: Recipe) -> Accelerator:
     """Devices and precision, as accelerate's launcher and the recipe say; InputError for a way of splitting the model
     that this trainer does not do."""
-    accelerator = Accelerator(mixed_precision=recipe.precision)
+    try:
+        accelerator = Accelerator(mixed_precision=recipe.precision)
+    except ValueError as error:  # bf16 where the device has none
+        raise InputError(
+            f"accelerate cannot compute in {recipe.precision} here ({error}); try --precision no."
+        ) from None
     if accelerator.distributed_type in SPLIT:
         raise InputError(
             f"accelerate is set to {accelerator.distributed_type.value}, and this trainer keeps a whole copy of the "
@@ -159,9 +159,3 @@ def _is_due(done: int, every: int, steps: int) -> bool:
 def _counts(networks: Networks) -> tuple[str, str]:
     trained = sum(parameter.numel() for parameter in networks.trainable().values())
     return f"{trained:,}", f"{sum(parameter.numel() for parameter in networks.parameters()):,}"
-
-
-def _means(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
-    if accelerator.num_processes == 1:
-        return lambda values: values
-    return lambda values: accelerator.reduce(values, "mean")
