@@ -34,11 +34,11 @@ class Entries:
             raise self.garbled(name, "an object")
         return Entries(self.path, value, f"{self._within}{name}.")
 
-    def count(self, name: str, most: int = WIDTH, default: int | None = None) -> int:
-        """A whole number from 1 to `most`."""
+    def count(self, name: str, most: int = WIDTH, default: int | None = None, least: int = 1) -> int:
+        """A whole number from `least` to `most`."""
         value = self.raw(name, default)
-        if not _is_number(value) or not 1 <= value <= most or value != int(value):
-            raise self.garbled(name, f"a whole number from 1 to {most}")
+        if not _is_number(value) or not least <= value <= most or value != int(value):
+            raise self.garbled(name, f"a whole number from {least} to {most}")
         return int(value)
 
     def number(self, name: str, default: float | None = None) -> float:

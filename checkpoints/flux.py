@@ -78,7 +78,7 @@ def flux_params(raw: Entries) -> dict:
         "mlp_ratio": 4.0,
         "num_heads": heads,
         "depth": raw.count("num_layers", MANY),
-        "depth_single_blocks": raw.count("num_single_layers", MANY),
+        "depth_single_blocks": raw.count("num_single_layers", MANY, least=0),
         "axes_dim": FLUX1_AXES,
         "theta": 10000,
         "patch_size": PATCH,

@@ -85,7 +85,9 @@ BAD = {
     "no layers": (config(num_layers=...), "has no entry num_layers"),
     "layers of text": (config(num_layers="one"), "num_layers 'one', not a whole number"),
     "half a layer": (config(num_layers=1.5), "num_layers 1.5, not a whole number"),
-    "too many layers": (config(num_single_layers=10**9), "not a whole number from 1 to"),
+    "too many layers": (config(num_layers=10**9), "not a whole number from 1 to"),
+    "too many single layers": (config(num_single_layers=10**9), "not a whole number from 0 to"),
+    "less than no single layer": (config(num_single_layers=-1), "num_single_layers -1, not a whole number"),
     "modes of text": (config(num_mode="ten"), "num_mode 'ten', not a whole number"),
     "no modes at all": (config(num_mode=0), "num_mode 0, not a whole number"),
     "modes are true": (config(num_mode=True), "num_mode True, not a whole number"),
@@ -123,6 +125,12 @@ def test_a_folder_that_cannot_be_used(folder, spoil, words):
     with pytest.raises(CheckpointError) as raised:
         load_controlnet(folder)
     assert words in one_sentence(raised.value), str(raised.value)
+
+
+def test_a_union_of_double_blocks_alone(tmp_path):
+    """As Shakker-Labs' FLUX.1-dev-ControlNet-Union-Pro-2.0 is made."""
+    controlnet = load_controlnet(write_union(tmp_path / "pro", num_single_layers=0))
+    assert (len(controlnet.control_model.double_blocks), len(controlnet.control_model.single_blocks)) == (1, 0)
 
 
 def test_no_folder(tmp_path):
