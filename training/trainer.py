@@ -61,7 +61,7 @@ def train(
         networks.checkpoint_gradients()
     trainable = networks.trainable()
     own = dict(heads.named_parameters(prefix="objective")) if heads else {}
-    if not trainable:
+    if not trainable and not own:
         raise InputError("Nothing in the networks requires gradients; let at least one parameter train.")
     optimizers = list(optimizers) or [adamw(recipe, {**trainable, **own})]
     learner = Learner(trainable, own, optimizers, recipe.ema)

@@ -1,0 +1,249 @@
+"""Makes the embedded checkpoint from nothing, in steps whose results stay: a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import T5EncoderModel
+
+from ...checkpoints.qwen2vl import read_config
+from ..batches import Batches, generator_for
+from ..flow import Objective
+from ..networks import Networks, read_networks
+from ..output import Output
+from ..recipe import Recipe
+from ..trainer import train
+from . import autoencoder, controlled, encoder, layout, pairs, pictures, prompts, variation
+from .previews import Previews
+from .stored import write
+
+SEED = 2026
+
+VARIATION = Recipe(
+    steps=8000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    seed=SEED, log_every=50, save_every=500, sample_every=1000,
+)  # fmt: skip
+VARIATION_RATE, VARIATION_TURN = 8e-4, 0.5
+GUIDANCE = Recipe(
+    steps=800, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
+    seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
+)  # fmt: skip
+GUIDANCE_RATE, GUIDANCE_TURN = 3e-4, 0.2
+PROMPTS = Recipe(
+    steps=150, batch_size=12, accumulation=1, max_norm=1.0, gradient_checkpointing=False,
+    seed=SEED + 2, log_every=25, save_every=0, sample_every=0,
+)  # fmt: skip
+PROMPTS_RATE = 3e-2
+CONTROL = Recipe(
+    steps=1600, batch_size=32, accumulation=1, max_norm=1.0, gradient_checkpointing=False,
+    seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
+)  # fmt: skip
+CONTROL_RATE = 8e-4
+
+STATE = "state.safetensors"
+
+log = logging.getLogger(__name__)
+
+
+class Workshop:
+    """A folder with a result for each step.
+
+    root/<step> appears when the step is done. Each step is seeded by its own name's place among STEPS, so that it gives
+    the same result whatever ran before it in this process.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def place(self, step: str) -> Path:
+        return self.root / step
+
+    def do(self, step: str, make: Callable[[Path, torch.Generator], None]) -> None:
+        """Make the result of a step in its folder, unless it is there."""
+        target = self.place(step)
+        if target.exists():
+            log.info("%s: done before", step)
+            return
+        log.info("%s ...", step)
+        started = time.monotonic()
+        partial = target.with_name(f".{step}")
+        partial.mkdir(parents=True, exist_ok=True)
+        seed = generator_for(SEED, list(STEPS).index(step)).initial_seed()
+        torch.manual_seed(seed)
+        make(partial, torch.Generator().manual_seed(seed))
+        partial.rename(target)
+        log.info("%s: %.0f min", step, (time.monotonic() - started) / 60)
+
+    # ---- what the steps make ---------------------------------------------------------------------------------------
+
+    def autoencoder(self) -> autoencoder.Autoencoder:
+        network = autoencoder.Autoencoder()
+        network.load_state_dict(load_file(self.place("autoencoder") / STATE))
+        return network.eval().to(memory_format=torch.channels_last)
+
+    def encoder(self) -> encoder.Qwen2VLEncoder:
+        place = self.place("encoder")
+        network = encoder.new_encoder(read_config(place / "qwen2-vl"))
+        network.load_state_dict(load_file(place / STATE))
+        return network.eval().requires_grad_(False)
+
+
+def make_autoencoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    write(place / STATE, autoencoder.train(generator).state_dict())
+
+
+def make_encoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    network = encoder.train(read_config(layout.write_encoder_config(place)), generator)
+    write(place / STATE, network.state_dict())
+
+
+def make_start(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """The published folder, in which FLUX and the projections are random."""
+    networks = variation.new_networks()
+    t5_embedder = prompts.new_embedder(layout.T5_WIDTH, networks.flux.inner_dim)
+    layout.write_encoder(place, shop.encoder(), networks.connector, t5_embedder)
+    layout.write_autoencoder(place, shop.autoencoder())
+    layout.write_transformer(place, networks.flux)
+    layout.write_text_encoders(place)
+
+
+def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    pairs.save_chunks(place, shop.encoder(), shop.autoencoder(), generator)
+
+
+def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    base = shop.place("start")
+    networks = trainable(base)
+    objective = variation.HintedFlow(networks)
+    optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), VARIATION_RATE)
+    schedule = variation.Cosine(VARIATION.steps, VARIATION_TURN)
+    fit(shop, place, VARIATION, networks, stored_pairs(shop, VARIATION), objective, base, optimizers, schedule)
+
+
+def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    base = final(shop.place("variation"))
+    networks = trainable(base)
+    objective = variation.GuidanceDistillation(networks)
+    optimizers = variation.optimizers(networks, GUIDANCE_RATE)
+    schedule = variation.Cosine(GUIDANCE.steps, GUIDANCE_TURN)
+    fit(shop, place, GUIDANCE, networks, stored_pairs(shop, GUIDANCE), objective, base, optimizers, schedule)
+
+
+def trainable(checkpoint: Path) -> Networks:
+    """The networks of a folder, of which all of FLUX and the connector train, but not what reads the pooled vector."""
+    networks = read_networks(checkpoint, lambda double, single: range(double + single))
+    networks.qwen = None
+    networks.flux.requires_grad_(True)
+    networks.flux.time_text_embed.text_embedder.linear_1.weight.requires_grad_(False)
+    return networks
+
+
+def fit(
+    shop: Workshop,
+    place: Path,
+    recipe: Recipe,
+    networks: Networks,
+    batches: Batches,
+    objective: Objective,
+    base: Path,
+    optimizers: list[torch.optim.Optimizer],
+    schedule: variation.Cosine,
+) -> None:
+    output = Output(place)
+    previews = Previews(shop.encoder(), shop.autoencoder(), output.samples)
+    with output.claim():
+        train(
+            recipe, networks, batches, objective, base, output,
+            optimizers=optimizers, schedule=schedule, sample=previews, resume=output.is_begun,
+        )  # fmt: skip
+
+
+def stored_pairs(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
+    return pairs.Pairs(pairs.load_chunks(shop.place("pairs")), recipe.batch_size, recipe.seed)
+
+
+def final(run: Path) -> Path:
+    """The last checkpoint of a run."""
+    return Output(run).newest()[1]
+
+
+def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    base = final(shop.place("guidance"))
+    networks = trainable(base)
+    networks.requires_grad_(False)
+    networks.t5_embedder.requires_grad_(True)
+    t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
+    batches = prompts.Prompted(stored_pairs(shop, PROMPTS), t5, PROMPTS.seed)
+    optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
+    schedule = variation.Cosine(PROMPTS.steps, 0.5)
+    fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, [optimizer], schedule)
+
+
+def make_hints(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    controlled.save_chunks(place, shop.encoder(), shop.autoencoder(), generator)
+
+
+def make_controlnet(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    base = final(shop.place("prompts"))
+    networks = trainable(base).requires_grad_(False)
+    objective = controlled.ControlledFlow(networks)
+    chunks = [controlled.Chunk.load(path) for path in sorted(shop.place("hints").glob("*.safetensors"))]
+    batches = controlled.Hinted(chunks, CONTROL.batch_size, CONTROL.seed)
+    optimizers = variation.optimizers(objective.controlnet, CONTROL_RATE)
+    schedule = variation.Cosine(CONTROL.steps, 0.5)
+    fit(shop, place, CONTROL, networks, batches, objective, base, optimizers, schedule)
+    objective.controlnet.to(torch.bfloat16).save_pretrained(place / "controlnet")
+
+
+def make_demo(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """The embedded checkpoint as it is shipped, but for its README."""
+    checkpoint = final(shop.place("prompts"))
+    for part in ("flux", "qwen2-vl"):
+        shutil.copytree(checkpoint / part, place / part, dirs_exist_ok=True)
+    shutil.copytree(shop.place("controlnet") / "controlnet", place / "controlnet", dirs_exist_ok=True)
+    pictures.write(place)
+
+
+STEPS = {
+    "autoencoder": make_autoencoder,
+    "encoder": make_encoder,
+    "start": make_start,
+    "pairs": make_pairs,
+    "variation": make_variation,
+    "guidance": make_guidance,
+    "prompts": make_prompts,
+    "hints": make_hints,
+    "controlnet": make_controlnet,
+    "demo": make_demo,
+}
+
+
+def install(made: Path, target: Path) -> None:
+    """Put each part of a made checkpoint in the place of the one before; what else lies there stays."""
+    for part in made.iterdir():
+        former = target / part.name
+        if part.is_file():
+            shutil.copyfile(part, former)
+            continue
+        shutil.rmtree(former, ignore_errors=True)
+        shutil.copytree(part, former)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="dev.py train-demo", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where the steps' results stay")
+    parser.add_argument("--demo", type=Path, required=True, metavar="DIR", help="where the checkpoint goes at last")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    shop = Workshop(options.work.absolute())
+    for step, make in STEPS.items():
+        shop.do(step, lambda place, generator, make=make: make(shop, place, generator))
+    install(shop.place("demo"), options.demo)

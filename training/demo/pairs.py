@@ -1,0 +1,205 @@
+"""Training pairs of the embedded checkpoint: the tokens of one scene, and latents of the same things laid out anew.
+
+That the picture to draw is another one than the picture shown is what makes seeds lay out the same things in
+different ways.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from ...focus import Dot, circle
+from ..batches import Batch, generator_for
+from ..qwen2vl import Qwen2VLEncoder
+from .autoencoder import Autoencoder
+from .encoder import hidden_states
+from .references import SHARES, SIZES, random_source, seen
+from .scenes import COLOURS, KINDS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
+from .stored import write
+
+CHUNKS, CHUNK = 96, 128
+LAYOUTS = 2
+"""Layouts of each scene, of the picture shown as of the picture to draw."""
+
+FOCUSED, FOCUSED_ALONE = 0.45, 0.3
+"""Shares of scenes seen through a focus: of several objects, where one is to be drawn alone; and of one object."""
+RADII, LONE_RADII, USUAL_RADIUS = (0.28, 0.75), (0.3, 0.7), 0.5
+"""Radii of these circles; half of the first kind have the usual one where it fits."""
+REACH = 0.7
+"""Least distance of the next object's centre, in radii; so the most weight that it keeps is 0.3."""
+OFF_CENTRE = 0.06
+"""Deviation of a circle's centre from its object's, as a share of the picture."""
+DROPPED = 0.1
+"""Share of pictures with no tokens to go by (all zero), for a guidance scale."""
+PATCH = 16
+"""Pixels of a side of what one token of FLUX draws."""
+LEAST_COVER = 0.12
+"""Least share of a patch that an object must cover to be what the patch shows."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Scenes [N] that share a picture size and a token grid, each with LAYOUTS of either.
+
+    tokens: [N, L, T, 128] half, of the pictures shown, on `grid`; centres: [N, L, 3, 2] of their objects, as x and y
+    in 0..1. latents: [N, L, 16, h, w] half, of the pictures to draw; alone: the same with the first or the second
+    object only. labels, alone_labels: [N, L, 2, patches] bytes, the kind and the colour that each patch of these shows.
+    """
+
+    scenes: Scenes
+    grid: tuple[int, int]
+    tokens: torch.Tensor
+    centres: torch.Tensor
+    latents: torch.Tensor
+    labels: torch.Tensor
+    alone: torch.Tensor
+    alone_labels: torch.Tensor
+
+    def save(self, path: Path) -> None:
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        tensors.update({f"scenes.{name}": value for name, value in vars(self.scenes).items()})
+        write(path, {**tensors, "grid": torch.tensor(self.grid)})
+
+    @classmethod
+    def load(cls, path: Path) -> Chunk:
+        tensors = load_file(path)
+        scenes = Scenes(**{name[7:]: tensors.pop(name) for name in tuple(tensors) if name.startswith("scenes.")})
+        return cls(scenes=scenes, grid=tuple(tensors.pop("grid").tolist()), **tensors)
+
+
+class Pairs:
+    """Batches out of chunks that lie in memory (a Batches)."""
+
+    def __init__(self, chunks: list[Chunk], size: int, seed: int) -> None:
+        self.chunks = chunks
+        self.size = size
+        self.seed = seed
+
+    def batch(self, step: int, part: int, rank: int) -> Batch:
+        generator = generator_for(self.seed, step, part, rank)
+        chunk = self.chunks[int(torch.randint(len(self.chunks), (), generator=generator))]
+        rows = torch.randperm(CHUNK, generator=generator)[: self.size]
+        shown, drawn = (torch.randint(LAYOUTS, (self.size,), generator=generator) for _ in range(2))
+        weights, focus = random_focus(chunk, rows, shown, generator)
+        nothing = torch.rand(self.size, generator=generator) < DROPPED
+        alone = focus >= 0
+        object_ = focus.clamp(min=0)
+        return Batch(
+            latents=_either(alone, chunk.alone[rows, object_], chunk.latents[rows, drawn]).float(),
+            tokens=chunk.tokens[rows, shown].float(),
+            weights=weights.masked_fill(nothing[:, None], 0),
+            extras={"labels": _either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long()},
+        )
+
+
+def random_focus(
+    chunk: Chunk, rows: torch.Tensor, shown: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights [B, T] of the tokens under a random circle or none, and the index [B] of the object that is then to be
+    drawn alone, -1 where all are."""
+    number = len(rows)
+    every = torch.arange(number)
+    several = chunk.scenes.count[rows] > 1
+    object_ = torch.randint(2, (number,), generator=generator) * several
+    chance, usual, length = torch.rand(3, number, generator=generator)
+    scale = torch.tensor([chunk.grid[1], chunk.grid[0]])
+    centres = chunk.centres[rows, shown]
+    others = chunk.scenes.present[rows].clone()
+    others[every, object_] = False
+    distance = ((centres - centres[every, object_][:, None]) * scale).norm(dim=-1)
+    nearest = distance.masked_fill(~others, torch.inf).amin(1) / min(chunk.grid)
+    widest = (nearest / REACH).clamp(max=RADII[1])
+    radius = torch.where(
+        usual < 0.5, widest.clamp(max=USUAL_RADIUS), torch.lerp(torch.tensor(RADII[0]), widest, length)
+    )
+    radius = torch.where(several, radius, torch.lerp(*torch.tensor(LONE_RADII), length))
+    focused = torch.where(several, (chance < FOCUSED) & (widest > RADII[0]), chance < FOCUSED_ALONE)
+    place = centres[every, object_] + OFF_CENTRE * torch.randn(number, 2, generator=generator)
+    weights = torch.ones(number, chunk.tokens.shape[2])
+    for index in focused.nonzero().flatten().tolist():
+        dot = Dot(float(place[index, 0]), float(place[index, 1]), float(radius[index]))
+        weights[index] = circle(dot, *chunk.grid).flatten()
+    return weights, torch.where(focused & several, object_, -1)
+
+
+# ---- making them ---------------------------------------------------------------------------------------------------
+
+
+def save_chunks(
+    folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator
+) -> None:
+    """Files of chunks of all SIZES, as often as SHARES says."""
+    ends = [round(sum(SHARES[: index + 1]) * CHUNKS) for index in range(len(SIZES))]
+    for number in range(CHUNKS):
+        size = SIZES[sum(end <= number for end in ends)]
+        random_chunk(encoder, autoencoder, size, generator).save(folder / f"{number:03d}.safetensors")
+        if number % 16 == 15:
+            log.info("  %d of %d scenes drawn and encoded", (number + 1) * CHUNK, CHUNKS * CHUNK)
+
+
+def load_chunks(folder: Path) -> list[Chunk]:
+    return [Chunk.load(path) for path in sorted(folder.glob("*.safetensors"))]
+
+
+@torch.no_grad()
+def random_chunk(
+    encoder: Qwen2VLEncoder, autoencoder: Autoencoder, size: tuple[int, int], generator: torch.Generator
+) -> Chunk:
+    """One chunk of pictures to draw of (width, height) pixels."""
+    scenes, source = random_scenes(CHUNK, generator), random_source(generator)
+
+    def shown(scenes: Scenes, layout: Layout) -> tuple[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return (hidden_states(encoder, seen(scenes, layout, source)[0]).half(),)
+
+    def drawn(scenes: Scenes) -> tuple[torch.Tensor, ...]:
+        width, height = size
+        layout = random_layout(scenes, (width / UNIT, height / UNIT), generator)
+        return in_parts(lambda *part: targets(autoencoder, *part, height, width), scenes, layout)
+
+    layouts = [random_layout(scenes, source.canvas, generator) for _ in range(LAYOUTS)]
+    tokens = [in_parts(shown, scenes, layout)[0] for layout in layouts]
+    wholes = [drawn(scenes) for _ in range(LAYOUTS)]
+    singles = [drawn(scenes.only((scenes.count - 1).clamp(max=each))) for each in range(2)]
+    latents, labels, alone, alone_labels = (
+        torch.stack(parts, dim=1) for parts in (*zip(*wholes, strict=True), *zip(*singles, strict=True))
+    )
+    return Chunk(
+        scenes=scenes,
+        grid=source.grid,
+        tokens=torch.stack(tokens, dim=1),
+        centres=torch.stack([layout.centre / torch.tensor(source.canvas) for layout in layouts], dim=1),
+        latents=latents,
+        labels=labels,
+        alone=alone,
+        alone_labels=alone_labels,
+    )
+
+
+def targets(
+    autoencoder: Autoencoder, scenes: Scenes, layout: Layout, height: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scenes at a size in pixels: their latents [N, 16, h, w] half, and the kind and the colour that each patch of two
+    by two latents shows, [N, 2, patches] bytes."""
+    pictures, covered = render(scenes, layout, height, width)
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = autoencoder.encode(pictures.contiguous(memory_format=torch.channels_last))
+    share, owner = functional.adaptive_avg_pool2d(covered, (height // PATCH, width // PATCH)).flatten(2).max(1)
+    bare = share < LEAST_COVER
+    kind, colour = (
+        values.gather(1, owner).masked_fill(bare, none)
+        for values, none in ((scenes.kind, len(KINDS)), (scenes.colour, len(COLOURS)))
+    )
+    return latents.half(), torch.stack([kind, colour], dim=1).byte()
+
+
+def _either(condition: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return torch.where(condition.reshape(-1, *[1] * (one.ndim - 1)), one, other)

@@ -1,0 +1,187 @@
+"""How the embedded checkpoint's FLUX and connector learn: the objectives and the optimizers.
+
+The trainer is that of the published recipe; a network that starts from nothing needs a higher learning rate, Muon
+(https://kellerjordan.github.io/posts/muon/) for the matrices of its blocks, and a hint: two heads that read kind and
+colour from its image tokens half way through, and are dropped in the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..batches import Batch
+from ..flow import flow_loss, logit_normal, mixed
+from ..networks import Networks
+from .encoder import WIDTH as TOKEN_WIDTH
+from .scenes import COLOURS, KINDS
+
+POOLED_WIDTH = 4
+"""Of the CLIP stand-in, whose pooled vector the small FLUX does not look at."""
+DOUBLE, SINGLE = 2, 6
+READ_SINGLE = 2
+"""The single block whose image tokens are read for the hint, beside the last double block's."""
+HINT = 0.15
+"""Weight of the hint in the loss."""
+EVEN_TIMES = 0.25
+"""Share of times drawn evenly; the others favour noise, where the layout is decided."""
+TIME_MEAN, TIME_SPREAD = 0.7, 1.1
+GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
+SHARPENED = 0.4
+"""Guidance g is distilled into the picture of a guidance scale of 1 + 0.4 (g - 1)."""
+ZEROED = 0.5
+"""Share of pictures without tokens whose context is zero altogether, as ConditioningZeroOut makes it."""
+
+
+def new_networks() -> Networks:
+    """FLUX of 2.9 million parameters and its connector, from nothing."""
+    flux = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=DOUBLE,
+        num_single_layers=SINGLE,
+        attention_head_dim=128,
+        num_attention_heads=1,
+        joint_attention_dim=TOKEN_WIDTH,
+        pooled_projection_dim=POOLED_WIDTH,
+        guidance_embeds=True,
+        axes_dims_rope=(16, 56, 56),
+    )
+    connector = nn.Linear(TOKEN_WIDTH, TOKEN_WIDTH)
+    nn.init.eye_(connector.weight)
+    nn.init.normal_(connector.bias, std=0.5)
+    with torch.no_grad():
+        nn.init.zeros_(flux.proj_out.weight)
+        nn.init.zeros_(flux.proj_out.bias)
+        for block in (*flux.transformer_blocks, *flux.single_transformer_blocks):
+            for name, module in block.named_children():
+                if name.startswith("norm") and hasattr(module, "linear"):
+                    nn.init.zeros_(module.linear.weight)
+                    nn.init.zeros_(module.linear.bias)
+        nn.init.zeros_(flux.norm_out.linear.weight)
+        nn.init.zeros_(flux.norm_out.linear.bias)
+        nn.init.zeros_(flux.time_text_embed.text_embedder.linear_1.weight)
+    flux.time_text_embed.text_embedder.linear_1.weight.requires_grad_(False)
+    return Networks(flux, connector)
+
+
+def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of transformer blocks but for their modulation, AdamW for all else that trains."""
+    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    matrices = {
+        name: value
+        for name, value in trained.items()
+        if "transformer_blocks." in name and ".norm" not in name and value.ndim == 2
+    }
+    others = [value for name, value in trained.items() if name not in matrices]
+    return [
+        torch.optim.Muon(list(matrices.values()), lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(
+            [
+                {"params": [value for value in others if value.ndim > 1], "weight_decay": 0.02},
+                {"params": [value for value in others if value.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """A warm-up of 80 steps, a plateau until `turn` (a share of the run), a cosine down to 3 %."""
+
+    steps: int
+    turn: float
+
+    def __call__(self, step: int) -> float:
+        done = step / self.steps
+        if done < self.turn:
+            return min(1.0, (step + 1) / 80)
+        return 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (done - self.turn) / (1 - self.turn)))
+
+
+def random_times(number: int, generator: torch.Generator) -> Tensor:
+    """Times [number] in 0..1, mostly noisy ones."""
+    times = logit_normal(number, generator, TIME_MEAN, TIME_SPREAD)
+    even = torch.rand(number, generator=generator)
+    return torch.where(torch.rand(number, generator=generator) < EVEN_TIMES, even, times)
+
+
+def random_guidance(number: int, generator: torch.Generator) -> Tensor:
+    low, high = GUIDANCE
+    return low + (high - low) * torch.rand(number, generator=generator)
+
+
+class HintedFlow:
+    """Rectified flow at any guidance, and the hint."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.heads = nn.ModuleList(nn.Linear(networks.flux.inner_dim, len(KINDS) + len(COLOURS) + 2) for _ in range(2))
+        self.read: list[Tensor] = []
+        flux = networks.flux
+        for block in (flux.transformer_blocks[-1], flux.single_transformer_blocks[READ_SINGLE]):
+            block.register_forward_hook(lambda module, inputs, outputs: self.read.append(outputs[1]))
+
+    def modules(self) -> nn.Module:
+        return self.heads
+
+    def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        self.read.clear()
+        latents = batch.latents
+        noise = torch.randn(latents.shape, generator=generator)
+        times, guidance = random_times(len(latents), generator), random_guidance(len(latents), generator)
+        context = networks.context(batch)
+        velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
+        flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
+        return {"loss": flow + HINT * hint, "flow": flow.detach(), "hint": hint.detach()}
+
+    def _hint(self, labels: Tensor) -> Tensor:
+        """Cross entropy of kind and colour of what each patch shows; labels [B, 2, patches]."""
+        kinds, colours = labels.unbind(1)
+        total = torch.zeros(())
+        for head, tokens in zip(self.heads, self.read, strict=True):
+            read = head(tokens).float().mT
+            total = total + functional.cross_entropy(read[:, : len(KINDS) + 1], kinds)
+            total = total + functional.cross_entropy(read[:, len(KINDS) + 1 :], colours)
+        return total / 2
+
+
+class GuidanceDistillation:
+    """Guidance g at cfg 1 learns what the trained network draws at a guidance scale (Meng et al. 2022,
+    arXiv:2210.03142)."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.teacher = copy.deepcopy(networks).eval().requires_grad_(False)
+
+    def modules(self) -> None:
+        return None
+
+    def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        latents = batch.latents
+        noise = torch.randn(latents.shape, generator=generator)
+        times, guidance = random_times(len(latents), generator), random_guidance(len(latents), generator)
+        noisy = mixed(latents, noise, times)
+        wanted = self._wanted(batch, noisy, times, guidance)
+        empty = (batch.weights == 0).all(1) & (torch.rand(len(latents), generator=generator) < ZEROED)
+        context = networks.context(batch).float().masked_fill(empty[:, None, None], 0)
+        velocity = networks.velocity(noisy, times, context, None, guidance)
+        return {"loss": (velocity.float() - wanted).square().mean()}
+
+    @torch.no_grad()
+    def _wanted(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
+        usual = torch.full_like(guidance, USUAL_GUIDANCE)
+        nothing = Batch(batch.latents, torch.zeros_like(batch.tokens))
+        given, free = (
+            self.teacher.velocity(noisy, times, self.teacher.context(each), None, usual).float()
+            for each in (batch, nothing)
+        )
+        scale = 1 + SHARPENED * (guidance - 1)
+        return free + scale[:, None, None, None] * (given - free)
