@@ -3,6 +3,7 @@
 
   python3 dev.py demo     variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve    ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
+  python3 dev.py train    train.py, which trains on pictures of yours (train --help)
   python3 dev.py test     all tests; what follows goes to pytest, such as  test tests/unit -k focus
   python3 dev.py bench    the measurements; what follows goes to the benchmarks
   python3 dev.py lint     ruff, and the Registry's own validation
@@ -70,7 +71,19 @@ ORACLES = (
     "omegaconf==2.3.0",
     "portalocker==3.2.0",
 )
+# for training/; the last three are what diffusers imports and ComfyUI does not bring
+TRAINING = (
+    "accelerate==1.15.0",
+    "diffusers==0.42.1",
+    "importlib_metadata==10.2.0",
+    "lazy-importer==0.1.0",
+    "zipp==4.1.2",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+INTERRUPTED, NO_TESTS = 2, 5
+"""pytest's exit statuses after Ctrl-C, and when it finds nothing to run."""
 
 
 # ---- small helpers -------------------------------------------------------------------------------------------------
@@ -186,13 +199,29 @@ def clients() -> Path:
 
 
 def oracles(python: Path) -> Path:
-    """The interpreter that runs the oracles of tests/parity. Its environment also sees the packages of ComfyUI's
-    interpreter `python`, so that torch is not there twice, and is made anew for another one."""
-    folder = DEV / "oracles"
+    """The interpreter that runs the oracles of tests/parity."""
+    oracle = layered("oracles", python, "the oracles of the tests need")
+    install(oracle, "builders", BUILDERS)
+    os.environ["SAM2_BUILD_CUDA"] = "0"
+    install(oracle, "oracles", ORACLES, options=["--no-deps", "--no-build-isolation"])
+    return oracle
+
+
+def training(python: Path) -> Path:
+    """The interpreter that trains."""
+    trainer = layered("training", python, "training needs")
+    install(trainer, "training", TRAINING, options=["--no-deps"])
+    return trainer
+
+
+def layered(name: str, python: Path, need: str) -> Path:
+    """The interpreter of an environment that also sees the packages of ComfyUI's interpreter `python`, so that torch is
+    not there twice; it is made anew for another one. `need`: who needs torch, in errors."""
+    folder = DEV / name
     failure = f"{python} could not make a virtual environment in {folder}; it needs the modules venv and ensurepip"
     found = subprocess.run([python, "-c", "import torch; print(torch.__file__)"], capture_output=True, text=True)
     if found.returncode:
-        raise Problem(f"{python} cannot import torch, which the oracles of the tests need; install torch for it")
+        raise Problem(f"{python} cannot import torch, which {need}; install torch for it")
     packages = str(Path(found.stdout.strip()).parent.parent)
 
     def make() -> None:
@@ -202,9 +231,6 @@ def oracles(python: Path) -> Path:
         Path(own.strip(), "comfyui.pth").write_text(packages + "\n", encoding="utf-8")
 
     once(folder / ".stamps" / "venv", f"{python}\n{packages}", f"Making {folder.relative_to(ROOT)}", make)
-    install(python_in(folder), "builders", BUILDERS)
-    os.environ["SAM2_BUILD_CUDA"] = "0"
-    install(python_in(folder), "oracles", ORACLES, options=["--no-deps", "--no-build-isolation"])
     return python_in(folder)
 
 
@@ -214,6 +240,20 @@ def wants_browser(arguments: Sequence[str]) -> bool:
     named = [parts for parts in paths if parts[:1] == ("tests",)]
     reached = not named or any(parts[1:2] in ((), ("browser",)) for parts in named)
     return reached and (ROOT / "tests" / "browser").is_dir()
+
+
+def pytest_runs(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
+    """A pytest command line as those of its two runs: all tests but tests/training, and these, which need packages of
+    their own. None for a run that the paths leave out."""
+    parts = {argument: Path(argument.split("::")[0]).parts for argument in arguments}
+    named = [argument for argument in arguments if parts[argument][:1] == ("tests",)]
+    whole = [argument for argument in named if len(parts[argument]) == 1]
+    ours = [argument for argument in named if parts[argument][1:2] == ("training",)]
+    others = [argument for argument in named if argument not in ours]
+    options = [argument for argument in arguments if argument not in named]
+    rest = [*options, *others, "--ignore=tests/training"] if others or not named else None
+    trains = [*options, *(ours or ["tests/training"])] if ours or whole or not named else None
+    return rest, trains
 
 
 def browser() -> None:
@@ -233,15 +273,25 @@ def browser() -> None:
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
-def hand_over(command: Sequence[str | Path], **variables: str | Path) -> NoReturn:
-    """Become another program, in the repository's root; signals and the exit status are then its own."""
-    os.chdir(ROOT)
+def hand_over(command: Sequence[str | Path], where: Path = ROOT, **variables: str | Path) -> NoReturn:
+    """Become another program, in the repository's root or elsewhere; signals and the exit status are then its own."""
+    os.chdir(where)
     os.environ.update({name: str(value) for name, value in variables.items()})
     parts = [str(part) for part in command]
     sys.stdout.flush()
     if os.name == "posix":
         os.execv(parts[0], parts)
     sys.exit(subprocess.run(parts).returncode)
+
+
+def attend(command: Sequence[str | Path], environ: dict[str, str]) -> int:
+    """Run another program in the repository's root to its own end, also when Ctrl-C reaches both; its exit status."""
+    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, env=environ)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def as_main(python: Path, module: str) -> list[str | Path]:
@@ -271,14 +321,33 @@ def serve(arguments: list[str]) -> NoReturn:
 
 
 def test(arguments: list[str]) -> NoReturn:
+    rest, trains = pytest_runs(arguments)
     folder, python = comfyui()
     install(python, "test-packages", TEST_PACKAGES)
-    tools()
-    clients()
-    oracle = oracles(python)
-    if wants_browser(arguments):
-        browser()
-    hand_over([python, "-m", "pytest", *arguments], COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle)
+    environ = {**os.environ, "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(python)}
+    commands = []
+    if rest is not None:
+        tools()
+        clients()
+        environ["ORACLE_PYTHON"] = str(oracles(python))
+        if wants_browser(rest):
+            browser()
+        commands.append([python, "-m", "pytest", *rest])
+    if trains is not None:
+        commands.append([training(python), "-m", "pytest", *trains])
+    sys.stdout.flush()
+    statuses = []
+    for command in commands:
+        statuses.append(attend(command, environ))
+        if statuses[-1] == INTERRUPTED:
+            break
+    found = [status for status in statuses if status != NO_TESTS] or [NO_TESTS]  # -k may select tests of one run only
+    sys.exit(max(found, key=abs))
+
+
+def train(arguments: list[str]) -> NoReturn:
+    _, python = comfyui()
+    hand_over([training(python), ROOT / "train.py", *arguments], where=Path.cwd())
 
 
 def bench(arguments: list[str]) -> NoReturn:
@@ -295,7 +364,7 @@ def lint(arguments: list[str]) -> NoReturn:
     sys.exit(any([subprocess.run(check, cwd=ROOT, stdin=subprocess.DEVNULL).returncode for check in checks]))
 
 
-COMMANDS = {"demo": demo, "serve": serve, "test": test, "bench": bench, "lint": lint}
+COMMANDS = {"demo": demo, "serve": serve, "train": train, "test": test, "bench": bench, "lint": lint}
 
 
 def main() -> None:
