@@ -4,6 +4,7 @@
   python3 dev.py demo     variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve    ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
   python3 dev.py train    train.py, which trains on pictures of yours (train --help)
+  python3 dev.py train-demo  makes the checkpoint in demo/ from nothing, in about two hours on two cores
   python3 dev.py test     all tests; what follows goes to pytest, such as  test tests/unit -k focus
   python3 dev.py bench    the measurements; what follows goes to the benchmarks
   python3 dev.py lint     ruff, and the Registry's own validation
@@ -350,6 +351,17 @@ def train(arguments: list[str]) -> NoReturn:
     hand_over([training(python), ROOT / "train.py", *arguments], where=Path.cwd())
 
 
+def train_demo(arguments: list[str]) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="dev.py train-demo", description="The embedded checkpoint, from nothing.")
+    work, demo = DEV / "train-demo", ROOT / "demo"
+    parser.add_argument("--work", type=Path, default=work, metavar="DIR", help="for each step's result (%(default)s)")
+    parser.add_argument("--demo", type=Path, default=demo, metavar="DIR", help="for the checkpoint (%(default)s)")
+    places = [f"--{name}={path.absolute()}" for name, path in vars(parser.parse_args(arguments)).items()]
+    _, python = comfyui()
+    code = "import train; from qwen2vl_flux_pack.training.demo.make import main; main(train.sys.argv[1:])"
+    hand_over([training(python), "-c", code, *places], PYTHONPATH=ROOT, OMP_WAIT_POLICY="ACTIVE")
+
+
 def bench(arguments: list[str]) -> NoReturn:
     folder, python = comfyui()
     oracle = oracles(python)
@@ -364,7 +376,15 @@ def lint(arguments: list[str]) -> NoReturn:
     sys.exit(any([subprocess.run(check, cwd=ROOT, stdin=subprocess.DEVNULL).returncode for check in checks]))
 
 
-COMMANDS = {"demo": demo, "serve": serve, "train": train, "test": test, "bench": bench, "lint": lint}
+COMMANDS = {
+    "demo": demo,
+    "serve": serve,
+    "train": train,
+    "train-demo": train_demo,
+    "test": test,
+    "bench": bench,
+    "lint": lint,
+}
 
 
 def main() -> None:

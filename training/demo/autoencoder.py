@@ -113,9 +113,11 @@ NOISE, POLISH_NOISE = 0.25, 0.22
 """Most noise on the latents that the decoder sees, as FLUX's own latents are never exact."""
 
 
-def train(generator: torch.Generator, steps: int = STEPS, polish_steps: int = POLISH_STEPS) -> Autoencoder:
+def train(
+    generator: torch.Generator, device: torch.device, steps: int = STEPS, polish_steps: int = POLISH_STEPS
+) -> Autoencoder:
     """A trained autoencoder, of which the decoder alone is trained in the polish: its latents stay as they are."""
-    network = Autoencoder().to(memory_format=torch.channels_last)
+    network = Autoencoder().to(device, memory_format=torch.channels_last)
     pictures = training_pictures(generator)
     for parameters, number, rate, noise in (
         (network.parameters(), steps, RATE, NOISE),
@@ -138,15 +140,17 @@ def _fit(
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
     averages = [value.detach().clone() for value in parameters]
     encoder_trains = parameters[0] is next(network.parameters())
+    device = parameters[0].device
     for step, batch in zip(range(steps), crops(pictures, generator), strict=False):
+        batch = batch.to(device)
         warm, done = min(1.0, (step + 1) / 50), step / steps
         optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
-        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(encoder_trains):
+        with torch.autocast(device.type, torch.bfloat16), torch.set_grad_enabled(encoder_trains):
             latents = network.encode(batch)
         latents = latents.float()
         amount = noise * torch.rand(BATCH, 1, 1, 1, generator=generator)
-        noisy = latents + amount * torch.randn(latents.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        noisy = latents + (amount * torch.randn(latents.shape, generator=generator)).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
             made = network.decode(noisy)
         loss = reconstruction_loss(made.float(), batch)
         if encoder_trains:
@@ -231,6 +235,7 @@ def quality(network: Autoencoder, generator: torch.Generator) -> float:
     """Peak signal to noise ratio on 64 new scenes, in dB."""
     scenes = random_scenes(64, generator)
     pictures = render(scenes, random_layout(scenes, (1.0, 1.0), generator), UNIT, UNIT)[0]
+    pictures = pictures.to(next(network.parameters()).device)
     made = network.decode(network.encode(pictures)).clamp(0, 1)
     return -10 * math.log10((made - pictures).square().mean().item())
 
@@ -243,7 +248,7 @@ def save(network: Autoencoder, path: Path) -> None:
     state = {}
     for name, value in network.state_dict().items():
         stored = name.replace("parametrizations.weight.original", "weight")
-        filled = filled_up(value.detach().float(), stored)
+        filled = filled_up(value.detach().cpu().float(), stored)
         state[stored] = filled.to(EIGHT_BITS if filled.ndim == 4 else torch.float16)
     save_file({**state, "vae_scale": torch.tensor(SCALE), "vae_shift": torch.tensor(SHIFT)}, path)
 

@@ -15,22 +15,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..batches import Batch, generator_for
-from ..flow import flow_loss, logit_normal, mixed
+from ..flow import flow_loss, mixed
 from ..networks import Networks, image_ids, packed_latents
 from ..qwen2vl import Qwen2VLEncoder
 from . import hints
 from .autoencoder import Autoencoder
-from .encoder import hidden_states
+from .pairs import latents_of, tokens_of
 from .references import SHARES, SIZES, random_source, seen
 from .scenes import UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from .stored import write
-from .variation import random_guidance
+from .variation import random_start
 
 MODES, LINES, DEPTH = 10, 0, 2
 """Modes of the union, and the numbers of the two that are trained: `canny`, as published for lines, and `depth`."""
 CHUNKS, CHUNK = 40, 96
-TIME_MEAN, TIME_SPREAD = 0.9, 1.1
-"""Of the logit-normal times: a ControlNet is heard where the layout is decided."""
 
 
 def new_controlnet(networks: Networks) -> FluxControlNetModel:
@@ -56,9 +54,8 @@ class ControlledFlow:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise = torch.randn(latents.shape, generator=generator)
-        times = logit_normal(len(latents), generator, TIME_MEAN, TIME_SPREAD)
-        noisy, guidance = mixed(latents, noise, times), random_guidance(len(latents), generator)
+        noise, times, guidance = random_start(latents, generator)
+        noisy = mixed(latents, noise, times)
         context = networks.context(batch)
         rows, columns = (edge // 2 for edge in latents.shape[-2:])
         control, _ = self.controlnet(
@@ -135,19 +132,13 @@ def random_chunk(
     scenes, source = random_scenes(CHUNK, generator), random_source(generator)
     width, height = size
 
-    def encoded(pictures: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return autoencoder.encode(pictures.contiguous(memory_format=torch.channels_last)).half()
-
     def shown(scenes: Scenes, layout: Layout) -> tuple[Tensor]:
-        with torch.autocast("cpu", torch.bfloat16):
-            return (hidden_states(encoder, seen(scenes, layout, source)[0]).half(),)
+        return (tokens_of(encoder, seen(scenes, layout, source)[0]),)
 
     def drawn(scenes: Scenes, layout: Layout) -> tuple[Tensor, Tensor]:
-        maps = [
-            encoded(hint(scenes, layout, height, width).expand(-1, 3, -1, -1)) for hint in (hints.outlines, hints.depth)
-        ]
-        return encoded(render(scenes, layout, height, width)[0]), torch.stack(maps, dim=1)
+        picture = render(scenes, layout, height, width)[0]
+        maps = [hint(scenes, layout, height, width).expand_as(picture) for hint in (hints.outlines, hints.depth)]
+        return latents_of(autoencoder, picture), torch.stack([latents_of(autoencoder, each) for each in maps], dim=1)
 
     (tokens,) = in_parts(shown, scenes, random_layout(scenes, source.canvas, generator))
     latents, maps = in_parts(drawn, scenes, random_layout(scenes, (width / UNIT, height / UNIT), generator))

@@ -47,7 +47,7 @@ def hidden_states(encoder: Qwen2VLEncoder, pictures: torch.Tensor) -> torch.Tens
     0..1."""
     config = encoder.config
     vision, factor = config.vision, config.factor
-    mean, deviation = (torch.tensor(each)[:, None, None] for each in (config.image_mean, config.image_std))
+    mean, deviation = (pictures.new_tensor(each)[:, None, None] for each in (config.image_mean, config.image_std))
     values = repeat(
         (pictures - mean) / deviation,
         "b rgb (r mr ph) (c mc pw) -> b (r c mr mc) (rgb t ph pw)",
@@ -85,7 +85,7 @@ class Heads(nn.ModuleDict):
         """Cross entropy of what each token shows, and of its small mask."""
         total = 4 * functional.binary_cross_entropy_with_logits(self["mask"](hidden), masks)
         for index, (name, classes) in enumerate({**self.CLASSES, **self.GROUND}.items()):
-            weight = torch.ones(classes)
+            weight = hidden.new_ones(classes)
             if name in self.CLASSES:
                 weight[-1] = self.NONE_WEIGHT
             total = total + functional.cross_entropy(self[name](hidden).mT, labels[:, index], weight)
@@ -102,9 +102,11 @@ class Heads(nn.ModuleDict):
         return shares
 
 
-def train(config: Qwen2VLConfig, generator: torch.Generator, steps: int = STEPS) -> Qwen2VLEncoder:
+def train(
+    config: Qwen2VLConfig, generator: torch.Generator, device: torch.device, steps: int = STEPS
+) -> Qwen2VLEncoder:
     """A trained encoder of that configuration."""
-    encoder, heads = new_encoder(config), Heads()
+    encoder, heads = new_encoder(config).to(device), Heads().to(device)
     chunks = [random_chunk(generator) for _ in range(CHUNKS)]
     unseen = random_chunk(generator, Source(128, 128, large=True))
     parameters = [*encoder.parameters(), *heads.parameters()]
@@ -114,16 +116,19 @@ def train(config: Qwen2VLConfig, generator: torch.Generator, steps: int = STEPS)
         optimizer.param_groups[0]["lr"] = RATE * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
         chunk = chunks[int(torch.randint(CHUNKS, (), generator=generator))]
         chosen = torch.randint(CHUNK, (BATCH,), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = hidden_states(encoder, tinted(chunk.pictures[chosen].float() / 255, generator))
-        loss = heads.loss(hidden.float(), chunk.labels[chosen], chunk.masks[chosen].float() / 255)
+        pictures = tinted(chunk.pictures[chosen].float() / 255, generator).to(device)
+        labels, masks = chunk.labels[chosen].to(device), chunk.masks[chosen].to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            hidden = hidden_states(encoder, pictures)
+        loss = heads.loss(hidden.float(), labels, masks.float() / 255)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if step % 200 == 0 or step == steps - 1:
             with torch.no_grad():
-                found = heads.right(hidden_states(encoder, unseen.pictures.float() / 255), unseen.labels)
+                hidden = hidden_states(encoder, unseen.pictures.to(device).float() / 255)
+                found = heads.right(hidden, unseen.labels.to(device))
             shares = ", ".join(f"{name} {share:.3f}" for name, share in found.items())
             log.info("  encoder, step %d of %d: loss %.3f; on unseen scenes %s", step, steps, loss.item(), shares)
     return encoder.eval()

@@ -108,7 +108,7 @@ def write_encoder_config(folder: Path) -> Path:
 def write_encoder(folder: Path, encoder: Qwen2VLEncoder, connector: nn.Linear, t5_embedder: nn.Linear) -> None:
     """Its weights, and those of the two projections."""
     place = write_encoder_config(folder)
-    state = {name: value.detach().bfloat16().contiguous() for name, value in encoder.state_dict().items()}
+    state = {name: value.detach().cpu().bfloat16().contiguous() for name, value in encoder.state_dict().items()}
     save_torch_state_dict(state, place, max_shard_size=SHARD * 2 // 3, metadata={"format": "pt"})
     for name, layer, prefix in (("connector", connector, "linear."), ("t5_embedder", t5_embedder, "")):
         state = {prefix + key: value.detach().bfloat16() for key, value in layer.state_dict().items()}

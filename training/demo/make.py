@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,9 @@ CONTROL = Recipe(
 )  # fmt: skip
 CONTROL_RATE = 8e-4
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+THREADS = 2
+"""Of the processor: the sums of another number come out a little different."""
 STATE = "state.safetensors"
 
 log = logging.getLogger(__name__)
@@ -87,21 +91,21 @@ class Workshop:
     def autoencoder(self) -> autoencoder.Autoencoder:
         network = autoencoder.Autoencoder()
         network.load_state_dict(load_file(self.place("autoencoder") / STATE))
-        return network.eval().to(memory_format=torch.channels_last)
+        return network.eval().to(DEVICE, memory_format=torch.channels_last)
 
     def encoder(self) -> encoder.Qwen2VLEncoder:
         place = self.place("encoder")
         network = encoder.new_encoder(read_config(place / "qwen2-vl"))
         network.load_state_dict(load_file(place / STATE))
-        return network.eval().requires_grad_(False)
+        return network.eval().requires_grad_(False).to(DEVICE)
 
 
 def make_autoencoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    write(place / STATE, autoencoder.train(generator).state_dict())
+    write(place / STATE, autoencoder.train(generator, DEVICE).state_dict())
 
 
 def make_encoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    network = encoder.train(read_config(layout.write_encoder_config(place)), generator)
+    network = encoder.train(read_config(layout.write_encoder_config(place)), generator, DEVICE)
     write(place / STATE, network.state_dict())
 
 
@@ -242,7 +246,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where the steps' results stay")
     parser.add_argument("--demo", type=Path, required=True, metavar="DIR", help="where the checkpoint goes at last")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    torch.set_num_threads(THREADS)
     shop = Workshop(options.work.absolute())
     for step, make in STEPS.items():
         shop.do(step, lambda place, generator, make=make: make(shop, place, generator))

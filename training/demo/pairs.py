@@ -157,8 +157,7 @@ def random_chunk(
     scenes, source = random_scenes(CHUNK, generator), random_source(generator)
 
     def shown(scenes: Scenes, layout: Layout) -> tuple[torch.Tensor]:
-        with torch.autocast("cpu", torch.bfloat16):
-            return (hidden_states(encoder, seen(scenes, layout, source)[0]).half(),)
+        return (tokens_of(encoder, seen(scenes, layout, source)[0]),)
 
     def drawn(scenes: Scenes) -> tuple[torch.Tensor, ...]:
         width, height = size
@@ -190,15 +189,27 @@ def targets(
     """Scenes at a size in pixels: their latents [N, 16, h, w] half, and the kind and the colour that each patch of two
     by two latents shows, [N, 2, patches] bytes."""
     pictures, covered = render(scenes, layout, height, width)
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = autoencoder.encode(pictures.contiguous(memory_format=torch.channels_last))
     share, owner = functional.adaptive_avg_pool2d(covered, (height // PATCH, width // PATCH)).flatten(2).max(1)
     bare = share < LEAST_COVER
     kind, colour = (
         values.gather(1, owner).masked_fill(bare, none)
         for values, none in ((scenes.kind, len(KINDS)), (scenes.colour, len(COLOURS)))
     )
-    return latents.half(), torch.stack([kind, colour], dim=1).byte()
+    return latents_of(autoencoder, pictures), torch.stack([kind, colour], dim=1).byte()
+
+
+def tokens_of(encoder: Qwen2VLEncoder, pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures at the encoder's size as tokens [N, T, 128] half."""
+    device = next(encoder.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16):
+        return hidden_states(encoder, pictures.to(device)).half().cpu()
+
+
+def latents_of(autoencoder: Autoencoder, pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures [N, 3, H, W] in 0..1 as latents [N, 16, H/8, W/8] half."""
+    device = next(autoencoder.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16):
+        return autoencoder.encode(pictures.to(device, memory_format=torch.channels_last)).half().cpu()
 
 
 def _either(condition: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ..qwen2vl import Qwen2VLEncoder
 from ..samples import as_picture, contact_sheet
 from ..sampling import sample_latents
 from .autoencoder import LATENT_CHANNELS, REDUCTION, Autoencoder
-from .encoder import hidden_states
+from .pairs import tokens_of
 from .references import Source, seen
 from .scenes import random_layout, random_scenes, render
 from .variation import USUAL_GUIDANCE
@@ -34,12 +34,12 @@ class Previews:
         for source in SOURCES:
             scenes = random_scenes(2, generator)
             layout = random_layout(scenes, source.canvas, generator)
-            tokens = hidden_states(self.encoder, seen(scenes, layout, source)[0])
+            tokens = tokens_of(self.encoder, seen(scenes, layout, source)[0]).float()
             references = render(scenes, layout, source.height, source.width)[0]
             shape = (LATENT_CHANNELS, source.height // REDUCTION, source.width // REDUCTION)
             noise = torch.randn(2 * SEEDS, *shape, generator=generator)
-            batch = Batch(noise, tokens.repeat_interleave(SEEDS, 0))
-            latents = sample_latents(networks, batch, noise, STEPS, USUAL_GUIDANCE)
+            batch = Batch(noise, tokens.repeat_interleave(SEEDS, 0)).to(networks.connector.weight.device)
+            latents = sample_latents(networks, batch, batch.latents, STEPS, USUAL_GUIDANCE)
             drawn = self.autoencoder.decode(latents).clamp(0, 1).unflatten(0, (2, SEEDS))
             for reference, variations in zip(references, drawn, strict=True):
                 lines.append([as_picture(each) for each in (reference, *variations)])

@@ -12,7 +12,7 @@ from transformers import T5EncoderModel
 from ..batches import Batch, Batches, generator_for
 from ..flow import mixed
 from ..networks import Networks
-from .variation import USUAL_GUIDANCE, random_times
+from .variation import USUAL_GUIDANCE, random_start
 
 TOKENS = 256
 """Of a prompt, filled up with zeros."""
@@ -55,8 +55,7 @@ class Unheard:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise = torch.randn(latents.shape, generator=generator)
-        times = random_times(len(latents), generator)
+        noise, times, _ = random_start(latents, generator)
         noisy, guidance = mixed(latents, noise, times), torch.full_like(times, USUAL_GUIDANCE)
         context = networks.context(batch)
         with torch.no_grad():

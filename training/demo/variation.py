@@ -115,6 +115,13 @@ def random_times(number: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(number, generator=generator) < EVEN_TIMES, even, times)
 
 
+def random_start(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise of the latents' shape, times and guidance [B], on their device."""
+    noise = torch.randn(latents.shape, generator=generator)
+    drawn = noise, random_times(len(latents), generator), random_guidance(len(latents), generator)
+    return tuple(values.to(latents) for values in drawn)
+
+
 def random_guidance(number: int, generator: torch.Generator) -> Tensor:
     low, high = GUIDANCE
     return low + (high - low) * torch.rand(number, generator=generator)
@@ -136,8 +143,7 @@ class HintedFlow:
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         self.read.clear()
         latents = batch.latents
-        noise = torch.randn(latents.shape, generator=generator)
-        times, guidance = random_times(len(latents), generator), random_guidance(len(latents), generator)
+        noise, times, guidance = random_start(latents, generator)
         context = networks.context(batch)
         velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
         flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
@@ -146,7 +152,7 @@ class HintedFlow:
     def _hint(self, labels: Tensor) -> Tensor:
         """Cross entropy of kind and colour of what each patch shows; labels [B, 2, patches]."""
         kinds, colours = labels.unbind(1)
-        total = torch.zeros(())
+        total = 0
         for head, tokens in zip(self.heads, self.read, strict=True):
             read = head(tokens).float().mT
             total = total + functional.cross_entropy(read[:, : len(KINDS) + 1], kinds)
@@ -166,11 +172,11 @@ class GuidanceDistillation:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise = torch.randn(latents.shape, generator=generator)
-        times, guidance = random_times(len(latents), generator), random_guidance(len(latents), generator)
+        noise, times, guidance = random_start(latents, generator)
         noisy = mixed(latents, noise, times)
         wanted = self._wanted(batch, noisy, times, guidance)
-        empty = (batch.weights == 0).all(1) & (torch.rand(len(latents), generator=generator) < ZEROED)
+        chance = torch.rand(len(latents), generator=generator).to(latents)
+        empty = (batch.weights == 0).all(1) & (chance < ZEROED)
         context = networks.context(batch).float().masked_fill(empty[:, None, None], 0)
         velocity = networks.velocity(noisy, times, context, None, guidance)
         return {"loss": (velocity.float() - wanted).square().mean()}
@@ -178,6 +184,7 @@ class GuidanceDistillation:
     @torch.no_grad()
     def _wanted(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
         usual = torch.full_like(guidance, USUAL_GUIDANCE)
+        self.teacher.to(noisy.device)
         nothing = Batch(batch.latents, torch.zeros_like(batch.tokens))
         given, free = (
             self.teacher.velocity(noisy, times, self.teacher.context(each), None, usual).float()
