@@ -80,15 +80,15 @@ def train(
     for step in range(start, recipe.steps):
         figures = []
         for part in range(recipe.accumulation):
-            place = (step, part, accelerator.process_index)
+            turn = part * accelerator.num_processes + accelerator.process_index  # the same whoever computes it
             try:
-                batch = batches.batch(*place).to(accelerator.device)
+                batch = batches.batch(step, part, accelerator.process_index).to(accelerator.device)
             except InputError:
                 if step > start and accelerator.num_processes == 1:  # several would wait for each other in `save`
                     save(step)
                 raise
             with nullcontext() if part == recipe.accumulation - 1 else accelerator.no_sync(forward):
-                figures.append(forward(batch, generator_for(recipe.seed, *place)))
+                figures.append(forward(batch, generator_for(recipe.seed, step, turn)))
                 accelerator.backward(figures[-1]["loss"] / recipe.accumulation)
         learner.update(step, schedule(step), recipe.max_norm)
         progress.add(figures)

@@ -154,9 +154,7 @@ def test_guidance_is_the_teachers_scale(networks):
     usual = torch.full((4,), variation.USUAL_GUIDANCE)
     with torch.no_grad():
         given = networks.velocity(noisy, times, networks.context(batch), None, usual)
-        free = networks.velocity(
-            noisy, times, networks.context(replace(batch, tokens=batch.tokens * 0)), None, usual
-        )
+        free = networks.velocity(noisy, times, networks.context(replace(batch, tokens=batch.tokens * 0)), None, usual)
     for guidance, scale in ((1.0, 1.0), (3.5, 2.0)):
         wanted = objective._wanted(batch, noisy, times, torch.full((4,), guidance))
         assert torch.allclose(wanted, free + scale * (given - free), atol=1e-5)
@@ -254,7 +252,7 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
         monkeypatch.setattr(module, "CHUNK", 8)
     monkeypatch.setattr(encoder, "CHUNKS", 1)
     monkeypatch.setattr(encoder, "CHUNK", 8)
-    monkeypatch.setattr(autoencoder.train, "__defaults__", (2, 2))
+    monkeypatch.setattr(autoencoder.train, "__defaults__", (2, 2))  # steps
     monkeypatch.setattr(encoder.train, "__defaults__", (2,))
     monkeypatch.setattr(encoder, "BATCH", 4)
     for name in ("VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
