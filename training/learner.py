@@ -29,16 +29,16 @@ class Learner:
         self.trained = {**networks, **heads}
         self.optimizers = optimizers
         self.ema = Ema(networks, decay) if decay else None
-        self._groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
+        self._rates = [group["lr"] for group in self._groups()]
 
     @property
     def rate(self) -> float:
         """The learning rate of the first group, as it is now."""
-        return self._groups[0][0]["lr"]
+        return self._groups()[0]["lr"]
 
     def update(self, step: int, factor: float, max_norm: float | None) -> None:
         """Change the weights by their gradients, at `factor` of the learning rates, and forget the gradients."""
-        for group, rate in self._groups:
+        for group, rate in zip(self._groups(), self._rates, strict=True):
             group["lr"] = rate * factor
         if max_norm is not None:
             nn.utils.clip_grad_norm_(self.trained.values(), max_norm)
@@ -47,6 +47,10 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update(step)
+
+    def _groups(self) -> list[dict]:
+        """Asked for anew each time: loading a state puts others in their place."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def exported(self) -> Mapping[str, Tensor]:
         """The weights that checkpoints and samples show: the running average where there is one."""

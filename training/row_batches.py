@@ -115,7 +115,7 @@ class RowBatches:
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, as numbers of rows."""
-        generator = generator_for(self.seed, epoch)
+        generator = generator_for(self.seed, epoch, 0, 1)  # noise never has a fourth number
         listed = []
         for numbers in self.kinds.values():
             order = [numbers[place] for place in torch.randperm(len(numbers), generator=generator).tolist()]

@@ -126,7 +126,7 @@ def _of_csv(source: Path, text: str) -> Iterator[tuple[str, dict]]:
                 )
             yield place, entries
     except csv.Error as error:
-        raise InputError(f"{source} is no CSV table at line {table.line_num} ({error}); check its quotes.") from None
+        raise InputError(f"{source} is no CSV table after line {table.line_num} ({error}); check its quotes.") from None
 
 
 def _json(text: str, place: str) -> object:
