@@ -15,7 +15,7 @@ Labelled = tuple[str, Image.Image]
 
 
 def contact_sheet(title: str, subtitle: str, left: Sequence[Labelled], variations: Sequence[Labelled]) -> Image.Image:
-    """Lay out `left` (reference, focus map) as a column of its own beside a grid of `variations`.
+    """Lay out `left` (reference, focus map), if there is any, as a column of its own beside a grid of `variations`.
 
     Pictures of any size are fitted into square cells, small ones enlarged.
     """
@@ -23,7 +23,8 @@ def contact_sheet(title: str, subtitle: str, left: Sequence[Labelled], variation
     columns = math.ceil(len(variations) / rows)
     header = 64
     step = CELL + GAP
-    width = 2 * MARGIN + CELL + GAP + columns * step
+    indent = step + GAP if left else 0
+    width = 2 * MARGIN + indent + columns * step - GAP
     height = header + rows * (CELL + LABEL + GAP) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -34,7 +35,7 @@ def contact_sheet(title: str, subtitle: str, left: Sequence[Labelled], variation
         _place(sheet, label, picture, MARGIN, header + GAP + row * (CELL + LABEL + GAP))
     for index, (label, picture) in enumerate(variations):
         row, column = divmod(index, columns)
-        x = MARGIN + (column + 1) * step + GAP
+        x = MARGIN + indent + column * step
         _place(sheet, label, picture, x, header + GAP + row * (CELL + LABEL + GAP))
     return sheet
 

@@ -20,10 +20,10 @@ def measure(folder: str, weight_dtype: str) -> dict:
     import_pack()
     from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # restarts the high-water mark
+    before = resident("VmRSS")
+    restart_high_water()
     qwen2vl = load_qwen2vl(Path(folder), weight_dtype)
-    peak = _resident("VmHWM") - before
+    peak = resident("VmHWM") - before
     kept = sum(value.numel() * value.element_size() for value in qwen2vl.network.state_dict().values())
     return {"kept": kept, "peak": peak}
 
@@ -56,6 +56,12 @@ def run() -> str:
     return "\n".join(lines)
 
 
-def _resident(field: str) -> int:
-    status = Path("/proc/self/status").read_text()
+def resident(field: str, process: int | str = "self") -> int:
+    """Bytes of memory that a process has now (VmRSS) or has had at most (VmHWM)."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024
+
+
+def restart_high_water(process: int | str = "self") -> None:
+    """Let the most memory that a process has had be counted from now on."""
+    Path(f"/proc/{process}/clear_refs").write_text("5")

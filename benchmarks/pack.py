@@ -25,6 +25,12 @@ def start_comfyui() -> None:
     import server  # noqa: F401
 
 
+def name_pack() -> None:
+    """Let modules of the pack that need no ComfyUI be imported as qwen2vl_flux_pack.*, without its __init__.py."""
+    pack = sys.modules.setdefault("qwen2vl_flux_pack", ModuleType("qwen2vl_flux_pack"))
+    pack.__path__ = [str(ROOT)]
+
+
 def import_pack() -> ModuleType:
     """Import the pack as ComfyUI does."""
     spec = importlib.util.spec_from_file_location(

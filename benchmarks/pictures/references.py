@@ -1,0 +1,84 @@
+"""Held-out scenes, and the pictures of them that the checkpoint is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from qwen2vl_flux_pack.training.demo.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    COUNTS,
+    KINDS,
+    PATTERNS,
+    STRIPED,
+    UNIT,
+    Layout,
+    Scenes,
+    random_layout,
+    random_scenes,
+    render,
+)
+
+SEED = 5
+"""Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own."""
+TRAINED_ON = 96 * 128
+"""Scenes that the embedded checkpoint's FLUX learned from (CHUNKS, CHUNK in training/demo/pairs.py)."""
+ENLARGED = 4
+"""References are pictures of 512 pixels a side, as people have them, not of the model's own size."""
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """Scenes, each with a layout on one canvas."""
+
+    scenes: Scenes
+    layout: Layout
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def renders(self, scale: float = UNIT) -> Iterator[torch.Tensor]:
+        """The pictures [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""
+        width, height = (round(extent * scale) for extent in self.layout.canvas)
+        for index in range(len(self)):
+            one = slice(index, index + 1)
+            yield render(self.scenes.at(one), self.layout.at(one), height, width)[0][0].movedim(0, -1)
+
+    def pictures(self, scale: float = ENLARGED * UNIT) -> Iterator[Image.Image]:
+        """The same as files hold them."""
+        return (as_picture(values) for values in self.renders(scale))
+
+
+def held_out(number: int, turn: int, canvas: tuple[float, float] = (1.0, 1.0), count: int | None = None) -> References:
+    """That many references, the same ones for the same `turn`; of as many objects as in training, or of `count`."""
+    generator = torch.Generator().manual_seed(SEED + turn)
+    scenes = random_scenes(number, generator)
+    if count is not None:
+        scenes = replace(scenes, count=torch.full_like(scenes.count, count))
+    return References(scenes, random_layout(scenes, canvas, generator))
+
+
+def as_picture(values: torch.Tensor) -> Image.Image:
+    return Image.fromarray((values * 255).round().byte().numpy())
+
+
+def as_values(picture: Image.Image) -> torch.Tensor:
+    """A picture as [H, W, 3] in 0..1."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)
+
+
+def share_met(scenes: Scenes, drawn: int = TRAINED_ON) -> float:
+    """Expected share of the scenes, wherever their objects lie, that occur among `drawn` random ones."""
+    grounds = len(BACKGROUNDS) * len(PATTERNS)
+    met = []
+    for count, striped in zip(scenes.count.tolist(), (scenes.striped & scenes.present).sum(1).tolist(), strict=True):
+        sets = math.comb(len(KINDS), count) * math.perm(len(COLOURS), count)
+        chance = COUNTS[count - 1] / sets / grounds * STRIPED**striped * (1 - STRIPED) ** (count - striped)
+        met.append(1 - (1 - chance) ** drawn)
+    return sum(met) / len(met)

@@ -1,0 +1,99 @@
+"""The figures as a table to read, and pictures as contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from qwen2vl_flux_pack.automation.sheet import contact_sheet
+
+A_SHEET = 40
+"""Pictures on a contact sheet."""
+WHITE_GAP = 4
+NAMES = {
+    "background": "background",
+    "pattern": "pattern",
+    "palette": "set of colours",
+    "recall": "objects found again (shape and colour)",
+    "precision": "objects drawn that belong there",
+    "stripes": "of those found, striped or solid as they should be",
+    "count": "number of objects",
+    "exact": "exact set of objects",
+    "exact of 1": "  of one object",
+    "exact of 2": "  of two objects",
+    "exact of 3": "  of three objects",
+}
+FOCUS = {
+    "without": "no focus",
+    "scale": "scale, as published",
+    "drop": "drop",
+    "attention": "attention",
+    "published": "scale, by a mask of the published arithmetic",
+}
+WIDTH = 52
+
+
+def report(figures: dict) -> str:
+    """All figures in lines; see rounds.Rounds.figures."""
+    effort = figures["effort"]
+    columns = ("pictures", "chance", "autoencoder", "renders")
+    lines = [
+        f"variations of {figures['references']} held-out references at {figures['steps']} steps, guidance "
+        f"{figures['guidance']}; {figures['met']:.0%} of what is in them (not where) was met in training",
+        _line("", columns),
+        *(
+            _line(title, [_percent(figures["variation"][column][name]) for column in columns])
+            for name, title in NAMES.items()
+        ),
+        "  chance: judged by the other references; autoencoder, renders: the judge on pictures that are right",
+        "",
+        _line("focus on one of two objects", ("strict", "it is there", "other colour gone")),
+        *(
+            _line(title, [_percent(figures["focus"][name][share]) for share in ("strict", "present", "other_absent")])
+            for name, title in FOCUS.items()
+        ),
+        f"  the node's map differs from the published arithmetic by {figures['focus']['map error']:.4f} at most",
+        "",
+        _line(f"four seeds, {figures['diversity']['objects']} objects found in all", ("pictures", "chance")),
+        *(
+            _line(title, [f"{figures['diversity'][column][name]:.2f}" for column in ("pictures", "chance")])
+            for name, title in (("cells", "different cells"), ("distance", "distance, in lengths of a side"))
+        ),
+        "",
+        _line("exact set of objects", list(figures["shapes"]["pictures"])),
+        *(
+            _line(title, [_percent(share) for share in figures["shapes"][name].values()])
+            for name, title in (("pictures", "pictures of this shape"), ("references", "references of this shape"))
+        ),
+        "",
+        f"a picture takes {effort['seconds']:.2f} s; the server has {effort['memory'] / 2**30:.2f} GiB at most, "
+        f"{effort['added'] / 2**20:.0f} MiB more than between pictures",
+    ]
+    return "\n".join(lines)
+
+
+def write_sheets(
+    folder: Path, name: str, references: Sequence[Image.Image], made: Sequence[Image.Image], remarks: Sequence[str]
+) -> None:
+    """Sheets <name>_<number>.png: each reference beside the picture made of it, with a remark below."""
+    pairs = [(remark, _beside(*pair)) for *pair, remark in zip(references, made, remarks, strict=True)]
+    for number, start in enumerate(range(0, len(pairs), A_SHEET), start=1):
+        sheet = contact_sheet(name, "left the reference, right what was made of it", [], pairs[start : start + A_SHEET])
+        sheet.save(folder / f"{name}_{number}.png")
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + WHITE_GAP + right.width, max(left.height, right.height)), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + WHITE_GAP, 0))
+    return both
+
+
+def _line(title: str, values: Sequence[str]) -> str:
+    return f"{title:<{WIDTH}}" + "".join(f"{value:>{max(13, len(value) + 2)}}" for value in values)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,110 @@
+"""A ComfyUI that makes the pictures to be judged."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from qwen2vl_flux_pack.automation.client import ComfyClient, Run
+from qwen2vl_flux_pack.automation.graphs import Prompt, node
+from qwen2vl_flux_pack.automation.server import ComfyServer, default_comfyui
+
+from ..memory import resident, restart_high_water
+from ..pack import ROOT
+
+LOG = ROOT / ".dev" / "pictures.log"
+QUEUED = 2
+"""Prompts that are at the server at a time, so that it need not wait for the next one."""
+TIMED = 9
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A picture that the server made, and the run it came of."""
+
+    picture: Image.Image
+    run: Run
+
+
+class Studio:
+    """A running server with one checkpoint."""
+
+    def __init__(self, server: ComfyServer, inputs: Path, checkpoint: str):
+        self.client = ComfyClient(server.url)
+        self.process = server.process.pid
+        self.inputs = inputs
+        self.checkpoint = checkpoint
+
+    def put(self, name: str, pictures: Iterator[Image.Image]) -> list[str]:
+        """Save pictures where LoadImage finds them; returns what it calls them."""
+        names = []
+        for index, picture in enumerate(pictures):
+            names.append(f"{name}_{index:03d}.png")
+            picture.save(self.inputs / names[-1])
+        return names
+
+    def make(self, what: str, prompts: Sequence[Prompt]) -> list[Made]:
+        """What the node `save` of each prompt gives, in the same order. Raises ComfyError."""
+        began = time.perf_counter()
+        with ThreadPoolExecutor(QUEUED) as pool:
+            made = list(pool.map(self._made, prompts))
+        taken = time.perf_counter() - began
+        print(f"{what}: {len(made)} pictures in {taken:.0f} s", file=sys.stderr, flush=True)
+        return made
+
+    def reconstructions(self, names: Sequence[str]) -> list[Prompt]:
+        """Pictures through the checkpoint's autoencoder and back."""
+        return [
+            {
+                "image": node("LoadImage", image=name),
+                "vae": node("Qwen2VLFluxVAELoader", checkpoint=self.checkpoint),
+                "encode": node("VAEEncode", pixels=["image", 0], vae=["vae", 0]),
+                "decode": node("VAEDecode", samples=["encode", 0], vae=["vae", 0]),
+                "save": node("SaveImage", images=["decode", 0], filename_prefix="reconstruction"),
+            }
+            for name in names
+        ]
+
+    def effort(self, prompts: Sequence[Prompt]) -> dict[str, float]:
+        """Seconds that a picture takes, one at a time; bytes the process has in memory before, and at its highest."""
+        self._made(prompts[0])
+        before = resident("VmRSS", self.process)
+        restart_high_water(self.process)
+        seconds = []
+        for prompt in prompts[1 : 1 + TIMED]:
+            began = time.perf_counter()
+            self._made(prompt)
+            seconds.append(time.perf_counter() - began)
+        return {
+            "seconds": statistics.median(seconds),
+            "memory": resident("VmHWM", self.process),
+            "added": resident("VmHWM", self.process) - before,
+        }
+
+    def fetched(self, image: dict[str, str]) -> Image.Image:
+        return Image.open(io.BytesIO(self.client.fetch(image)))
+
+    def _made(self, prompt: Prompt) -> Made:
+        run = self.client.run(prompt)
+        return Made(self.fetched(run.outputs["save"]["images"][0]), run)
+
+
+@contextmanager
+def studio(checkpoint: str) -> Iterator[Studio]:
+    """A server of its own for a checkpoint: a name, or a folder in the published layout."""
+    environment = {"CHECKPOINT_DIR": checkpoint} if Path(checkpoint).is_absolute() else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {f"{kind}_dir": Path(scratch, kind) for kind in ("output", "input", "temp", "user")}
+        server = ComfyServer(default_comfyui(), extra_args=["--disable-api-nodes"], env=environment, log=LOG, **folders)
+        with server:
+            yield Studio(server, folders["input_dir"], Path(checkpoint).name)
