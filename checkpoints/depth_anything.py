@@ -1,26 +1,32 @@
 """Depth Anything V2 weight files (Yang et al. 2024, arXiv:2406.09414): which model a file holds, in the original names.
 
-Weights come as the authors' .pth, as the same in .safetensors, or in a folder in the layout of Hugging Face.
+Weights come as the authors' .pth, as the same in .safetensors, or in a folder in the layout of Hugging Face, whose
+config.json may describe a model of any sizes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from ..errors import CheckpointError
-from .entries import Entries
+from .entries import MANY, Entries
 from .files import WeightFiles, read_state
+
+PATCH = 14
+"""Pixels of a patch's side."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """width, depth, heads: of the DINOv2 backbone; taps: its blocks that the head reads; neck: channels of the four
-    maps made of them; fusion: channels where these are joined."""
+    maps made of them; fusion: channels where these are joined; head: channels at the picture's full size; grid: patches
+    along each side of the square that the position embedding was made for."""
 
     name: str
     width: int
@@ -29,6 +35,8 @@ class Variant:
     taps: tuple[int, int, int, int]
     neck: tuple[int, int, int, int]
     fusion: int
+    head: int = 32
+    grid: int = 37
 
 
 VARIANTS = (
@@ -36,6 +44,25 @@ VARIANTS = (
     Variant("vitb", 768, 12, 12, (2, 5, 8, 11), (96, 192, 384, 768), 128),
     Variant("vitl", 1024, 24, 16, (4, 11, 17, 23), (256, 512, 1024, 1024), 256),
 )
+
+MODEL_AS_PUBLISHED = {
+    "patch_size": PATCH,
+    "reassemble_factors": [4, 2, 1, 0.5],
+    "head_in_index": -1,
+}
+BACKBONE_AS_PUBLISHED = {
+    "model_type": "dinov2",
+    "patch_size": PATCH,
+    "num_channels": 3,
+    "mlp_ratio": 4,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "qkv_bias": True,
+    "use_swiglu_ffn": False,
+    "apply_layernorm": True,
+    "reshape_hidden_states": False,
+}
+"""Entries of config.json that are the same in every model of this kind."""
 
 PATCHES = "pretrained.patch_embed.proj.weight"
 UNUSED = ("pretrained.mask_token", "depth_head.scratch.refinenet4.resConfUnit1.")
@@ -91,47 +118,66 @@ PUBLISHED = tuple(
 SEPARATE = re.compile(r"(pretrained\.blocks\.\d+\.attn\.)query(\.\w+)")
 
 
-def read_depth_anything(path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
-    """The weight file of `path` (a file, or a folder with config.json) and its tensors in the original names.
+def read_depth_anything(path: Path) -> tuple[Path, Variant, dict[str, torch.Tensor]]:
+    """The weight file of `path`, the model in it, and its tensors in the original names.
 
-    Raises CheckpointError for what cannot be read and for a folder of another model.
+    `path` is a file, a folder with config.json, or the file of such a folder. Without a config.json, a file is one of
+    VARIANTS by its width. Raises CheckpointError for what cannot be read and for another model.
     """
-    if not path.is_dir():
-        return path, read_state(path)
-    weights = WeightFiles(path, "model")
-    variant = _tapped(Entries(path / "config.json"))
-    state = _in_original_names({name: read for file in weights.files() for name, read in read_state(file).items()})
-    file = weights.files()[0]
-    if state and variant_of(file, state) != variant:
+    if path.is_dir():
+        files, config = WeightFiles(path, "model").files(), path / "config.json"
+        file, variant = files[0], _described(Entries(config))
+        state = {name: value for each in files for name, value in read_state(each).items()}
+    else:
+        file, config, state = path, path.parent / "config.json", read_state(path)
+        if not _is_published(state) or not config.is_file():
+            return file, _by_width(file, state), state
+        variant = _described(Entries(config))
+    state = _in_original_names(state)
+    _check_model(file, state)
+    width = _width(state)
+    if width != variant.width:
         raise CheckpointError(
-            f"{path / 'config.json'} describes the {variant.name} model and {file.name} holds another; download the "
-            "folder again."
+            f"{config} describes the {variant.name} model, {variant.width} wide, and {file.name} holds one {width} "
+            "wide; download the folder again."
         )
-    return file, state
+    return file, variant, state
 
 
-def variant_of(file: Path, state: Mapping[str, torch.Tensor]) -> Variant:
-    """Which of the models a state in the original names is, by its width; CheckpointError when it is none of them."""
-    if any(name.startswith("backbone.embeddings.") for name in state):
+def _by_width(file: Path, state: Mapping[str, torch.Tensor]) -> Variant:
+    """Which of the published models a state in the original names is; CheckpointError when it is none of them."""
+    if _is_published(state):
         raise CheckpointError(
             f"{file} is of a Hugging Face folder, whose config.json tells Depth Anything V2 from V1; keep both in a "
             "folder of their own, and choose that folder."
         )
-    if PATCHES not in state or not any(name.startswith("depth_head.") for name in state):
-        raise CheckpointError(f"{file} holds {_other_model(state)}, not Depth Anything V2; {EXAMPLE}.")
+    _check_model(file, state)
     for pattern, model in OTHER_NAMES:
         if pattern.search(file.name):
             raise CheckpointError(
                 f"{file} is {model} by its name, with the tensors of Depth Anything V2 but other depths; {EXAMPLE}."
             )
-    width = state[PATCHES].shape[0] if state[PATCHES].ndim else 0
     for variant in VARIANTS:
-        if variant.width == width:
+        if variant.width == _width(state):
             return variant
     raise CheckpointError(
         f"{file} holds {PATCHES} as {list(state[PATCHES].shape)}, and Depth Anything V2 is 384 (vits), 768 (vitb) or "
         "1024 (vitl) wide; choose one of these."
     )
+
+
+def _is_published(state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether these are the names of Hugging Face's layout."""
+    return any(name.startswith("backbone.embeddings.") for name in state)
+
+
+def _check_model(file: Path, state: Mapping[str, torch.Tensor]) -> None:
+    if PATCHES not in state or not any(name.startswith("depth_head.") for name in state):
+        raise CheckpointError(f"{file} holds {_other_model(state)}, not Depth Anything V2; {EXAMPLE}.")
+
+
+def _width(state: Mapping[str, torch.Tensor]) -> int:
+    return state[PATCHES].shape[0] if state[PATCHES].ndim else 0
 
 
 def _other_model(state: Mapping[str, torch.Tensor]) -> str:
@@ -143,8 +189,43 @@ def _other_model(state: Mapping[str, torch.Tensor]) -> str:
     return f"another model (with {sorted(state)[0][:60]!r})"
 
 
-def _tapped(config: Entries) -> Variant:
-    """The variant that config.json describes, after telling V2 from V1 and from metric models."""
+def _described(config: Entries) -> Variant:
+    """The model that config.json describes; one that is none of the published goes by its width and depth, such as
+    vit48x4. What is left out is as in the published model of that width."""
+    backbone = _checked_backbone(config)
+    width = backbone.count("hidden_size")
+    known = next((variant for variant in VARIANTS if variant.width == width), None)
+    depth = backbone.count("num_hidden_layers", MANY, known and known.depth)
+    heads = backbone.count("num_attention_heads", MANY, known and known.heads)
+    taps = _taps(backbone, depth)
+    if known and depth == known.depth and taps == tuple(range(depth - len(taps), depth)):
+        raise CheckpointError(f"{config.path} describes a Depth Anything V1 model; take a folder of Depth Anything V2.")
+    if width % heads:
+        raise backbone.garbled("num_attention_heads", f"a number that divides hidden_size {width}")
+    side = backbone.count("image_size", default=known and known.grid * PATCH)
+    if side % PATCH:
+        raise backbone.garbled("image_size", f"a multiple of {PATCH}")
+    if config.count("reassemble_hidden_size", default=width) != width:
+        raise config.garbled("reassemble_hidden_size", f"{width} as backbone_config.hidden_size is")
+    fusion = config.count("fusion_hidden_size", default=known and known.fusion)
+    if fusion == 1:
+        raise config.garbled("fusion_hidden_size", "2 or more, which the head can halve")
+    found = Variant(
+        name=f"vit{width}x{depth}",
+        width=width,
+        depth=depth,
+        heads=heads,
+        taps=taps,
+        neck=config.counts("neck_hidden_sizes", 4, known and list(known.neck)),
+        fusion=fusion,
+        head=config.count("head_hidden_size", default=known and known.head),
+        grid=side // PATCH,
+    )
+    return known if known and replace(found, name=known.name) == known else found
+
+
+def _checked_backbone(config: Entries) -> Entries:
+    """The entries of the backbone, after telling Depth Anything V2 from metric models and from other models."""
     kind = config.raw("model_type")
     if kind != "depth_anything":
         raise CheckpointError(
@@ -157,16 +238,19 @@ def _tapped(config: Entries) -> Variant:
             "Metric in its name."
         )
     backbone = config.object("backbone_config")
-    width = backbone.count("hidden_size")
-    variant = next((known for known in VARIANTS if known.width == width), None)
-    if variant is None:
-        raise backbone.garbled("hidden_size", "384, 768 or 1024")
-    taps = tuple(int(tap) - 1 for tap in backbone.numbers("out_indices", len(variant.taps)))
-    if taps == tuple(range(variant.depth - len(taps), variant.depth)):
-        raise CheckpointError(f"{config.path} describes a Depth Anything V1 model; take a folder of Depth Anything V2.")
-    if taps != variant.taps:
-        raise backbone.garbled("out_indices", f"{[tap + 1 for tap in variant.taps]} as in the {variant.name} model")
-    return variant
+    for entries, published in ((config, MODEL_AS_PUBLISHED), (backbone, BACKBONE_AS_PUBLISHED)):
+        for name, value in published.items():
+            if entries.raw(name, value) != value:
+                raise entries.garbled(name, f"{value} as in every Depth Anything V2")
+    return backbone
+
+
+def _taps(backbone: Entries, depth: int) -> tuple[int, int, int, int]:
+    """The blocks that the head reads, counted from 0."""
+    taps = tuple(tap - 1 for tap in backbone.counts("out_indices", 4))
+    if not all(one < other for one, other in pairwise((*taps, depth))):
+        raise backbone.garbled("out_indices", f"four of the blocks 1 to {depth} in their order")
+    return taps
 
 
 def _in_original_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -57,6 +57,13 @@ class Entries:
             raise self.garbled(name, f"a list of {length} numbers above 0")
         return tuple(float(item) for item in value)
 
+    def counts(self, name: str, length: int, default: list[int] | None = None) -> tuple[int, ...]:
+        """A list of `length` whole numbers from 1 to WIDTH."""
+        values = self.numbers(name, length, default)
+        if any(value != int(value) or value > WIDTH for value in values):
+            raise self.garbled(name, f"a list of {length} whole numbers up to {WIDTH}")
+        return tuple(int(value) for value in values)
+
     def garbled(self, name: str, wanted: str) -> CheckpointError:
         """The error for an entry that is not what is wanted of it."""
         shown = repr(self.values.get(name))

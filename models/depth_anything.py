@@ -12,11 +12,11 @@ import comfy.utils
 import torch
 from torch.nn.functional import interpolate
 
-from ..checkpoints.depth_anything import UNUSED, Variant, read_depth_anything, variant_of
+from ..checkpoints.depth_anything import PATCH, UNUSED, Variant, read_depth_anything
 from ..checkpoints.files import check_state
 from ..pictures import check_picture
 from .annotator_sizes import reading_size
-from .depth_anything_network import PATCH, DepthAnythingNetwork
+from .depth_anything_network import DepthAnythingNetwork
 from .resampling import resize_cubic
 
 SIDE = 518
@@ -54,7 +54,8 @@ class DepthAnything:
         """Bytes of activations for one picture: the widest of a backbone block, and of the head at full size."""
         patches = height * width // PATCH**2
         backbone = patches * 10 * self.variant.width
-        head = patches * 64 * 4 * self.variant.fusion + height * width * self.variant.fusion
+        widest = max(self.variant.fusion, self.variant.fusion // 2 + self.variant.head)
+        head = patches * 64 * 4 * self.variant.fusion + height * width * widest
         return (backbone + head) * 4
 
 
@@ -63,8 +64,7 @@ def load_depth_anything(path: Path) -> DepthAnything:
 
     Raises CheckpointError for the file of another model, and for missing, unknown or misshapen tensors.
     """
-    file, state = read_depth_anything(path)
-    variant = variant_of(file, state)
+    file, variant, state = read_depth_anything(path)
     network = DepthAnythingNetwork(variant, comfy.ops.manual_cast, device="meta")
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_state(file, state, expected, f"Depth Anything V2 {variant.name}", ignored=UNUSED)

@@ -8,15 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, relu
 
-from ..checkpoints.depth_anything import Variant
+from ..checkpoints.depth_anything import PATCH, Variant
 from .attention import attention_for
 
-PATCH = 14
-GRID = 37
-"""Patches along each side of the square that the position embedding was made for."""
-
 POSITION_OFFSET = 0.1
-HEAD_WIDTH = 32
 
 
 class Scale(nn.Module):
@@ -82,9 +77,9 @@ class Backbone(nn.Module):
 
     def __init__(self, variant: Variant, operations, **factory):
         super().__init__()
-        self.taps = variant.taps
+        self.taps, self.grid = variant.taps, variant.grid
         self.cls_token = nn.Parameter(torch.empty(1, 1, variant.width, **factory))
-        self.pos_embed = nn.Parameter(torch.empty(1, GRID * GRID + 1, variant.width, **factory))
+        self.pos_embed = nn.Parameter(torch.empty(1, variant.grid**2 + 1, variant.width, **factory))
         self.patch_embed = PatchEmbed(variant.width, operations, **factory)
         self.blocks = nn.ModuleList(Block(variant, operations, **factory) for _ in range(variant.depth))
         self.norm = operations.LayerNorm(variant.width, eps=1e-6, **factory)
@@ -106,10 +101,10 @@ class Backbone(nn.Module):
         """Position embedding [1, 1 + rows * columns, width]. Off the square the original stretches it as if there were
         a tenth of a patch more each way, which transformers does not."""
         embedding = comfy.ops.cast_to_input(self.pos_embed, x)
-        if (rows, columns) == (GRID, GRID):
+        if rows == columns == self.grid:
             return embedding
-        square = embedding[:, 1:].transpose(1, 2).unflatten(2, (GRID, GRID))
-        scale = [(edge + POSITION_OFFSET) / GRID for edge in (rows, columns)]
+        square = embedding[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        scale = [(edge + POSITION_OFFSET) / self.grid for edge in (rows, columns)]
         stretched = interpolate(square, scale_factor=scale, mode="bicubic")
         return torch.cat((embedding[:, :1], stretched.flatten(2).transpose(1, 2)), dim=1)
 
@@ -151,9 +146,9 @@ class Scratch(nn.Module):
             self.add_module(f"refinenet{number}", Fusion(width, number == 4, operations, **factory))
         self.output_conv1 = operations.Conv2d(width, width // 2, kernel_size=3, padding=1, **factory)
         self.output_conv2 = nn.Sequential(
-            operations.Conv2d(width // 2, HEAD_WIDTH, kernel_size=3, padding=1, **factory),
+            operations.Conv2d(width // 2, variant.head, kernel_size=3, padding=1, **factory),
             nn.ReLU(),
-            operations.Conv2d(HEAD_WIDTH, 1, kernel_size=1, **factory),
+            operations.Conv2d(variant.head, 1, kernel_size=1, **factory),
             nn.ReLU(),
         )
 

@@ -33,7 +33,7 @@ class DepthAnythingV2Loader(io.ComfyNode):
                     options=list_files("depth"),
                     tooltip="A .pth or .safetensors file, or a Hugging Face folder, in models/depthanything (such as "
                     "depth_anything_v2_vitl.pth), or in depth-anything-v2 of a checkpoint. Small, base or large is "
-                    "seen from the file itself.",
+                    "seen from the file itself, any other size from a folder's config.json.",
                 )
             ],
             outputs=[

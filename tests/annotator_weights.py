@@ -36,6 +36,27 @@ def write_depth(path: Path, variant: str = "vits", dtype: torch.dtype = torch.fl
     return _write({name: value.to(dtype) for name, value in state.items()}, path)
 
 
+def write_depth_folder(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """A Depth Anything V2 of sizes that nobody published, as transformers saves it; returns the folder."""
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+
+    backbone = Dinov2Config(
+        hidden_size=48, num_hidden_layers=5, num_attention_heads=3, out_indices=[1, 2, 3, 5], image_size=112,
+        patch_size=14, reshape_hidden_states=False,
+    )  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=48, neck_hidden_sizes=[12, 16, 24, 32],
+        fusion_hidden_size=16, head_hidden_size=24,
+    )  # fmt: skip
+    model = DepthAnythingForDepthEstimation(config)
+    state = random_tensors({name: tuple(value.shape) for name, value in model.state_dict().items()})
+    state = {name: value * 0.3 if name.endswith(".lambda1") else value for name, value in state.items()}
+    state["head.conv3.bias"] += 8
+    model.load_state_dict(state)
+    model.to(dtype).save_pretrained(folder)
+    return folder
+
+
 def depth_shapes(variant: str) -> dict[str, tuple[int, ...]]:
     """All tensors of a published Depth Anything V2 file. tests/parity loads them in transformers, strictly."""
     width, depth, neck, fusion = {

@@ -1,10 +1,12 @@
 """Depth Anything V2 as its authors run it, on given pictures: OpenCV's resize, and transformers' network.
 
   depth_anything.py in.safetensors out.safetensors <checkpoint .pth> <variant> <original | transformers> [folder]
+  depth_anything.py in.safetensors out.safetensors <folder> any <original | transformers>
 
 in: pictures [H, W, 3] uint8 by name. out, for each: pixels.<name> [1, 3, h, w], raw.<name> [h, w] and depth.<name>
-[H, W] as infer_image gives it. variant: vits, vitb or vitl. The word after it says whose position embedding is used:
-transformers does not stretch it by the original's tenth of a patch. The model is saved to the folder, if one is named.
+[H, W] as infer_image gives it. variant: vits, vitb or vitl; a folder with config.json says itself what it is. The word
+after it says whose position embedding is used: transformers does not stretch it by the original's tenth of a patch. The
+model of a .pth is saved to the folder named last, if one is.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ def main(given: str, made: str, checkpoint: str, variant: str, positions: str, f
     torch.set_num_threads(1)
     if positions == "original":
         Dinov2Embeddings.interpolate_pos_encoding = original_positions
-    model = transformers_model(torch.load(checkpoint, weights_only=True), variant)
+    if variant == "any":
+        model = DepthAnythingForDepthEstimation.from_pretrained(checkpoint).float().eval()
+    else:
+        model = transformers_model(torch.load(checkpoint, weights_only=True), variant)
     if folder:
         model.save_pretrained(folder)
     results = {}

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from annotator_weights import depth_shapes, write_depth
+from annotator_weights import depth_shapes, write_depth, write_depth_folder
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -79,6 +79,37 @@ def test_larger_models(oracle, pictures, tmp_path, variant):
     model = load_depth_anything(file)
     assert model.variant.name == variant and expected.std() > 0.3
     assert (made(model, picture["wide"]) - stretched(expected)).abs().max() <= LIMIT
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory):
+    """As transformers saves a model of sizes that nobody published."""
+    return write_depth_folder(tmp_path_factory.mktemp("small") / "folder")
+
+
+@pytest.fixture(scope="module")
+def small_reference(oracle, small_folder, pictures) -> dict[str, torch.Tensor]:
+    return oracle("depth_anything", pictures, small_folder, "any", "original")
+
+
+@pytest.mark.parametrize("name", ["wide", "square", "tall", "narrow", "photograph"])
+def test_a_folder_of_any_sizes(small_folder, pictures, small_reference, name):
+    model = load_depth_anything(small_folder)
+    expected = small_reference[f"depth.{name}"]
+    assert expected.std() > 0.1 and expected.max() > 1
+    assert (made(model, pictures[name]) - stretched(expected)).abs().max() <= LIMIT
+
+
+@pytest.mark.parametrize("wrong", [{"heads": 4}, {"taps": (0, 1, 3, 4)}, {"heads": 1}], ids=str)
+def test_wrong_sizes_are_seen(small_folder, pictures, small_reference, wrong):
+    """Those that the tensors' shapes do not show."""
+    model = load_depth_anything(small_folder)
+    other = network.DepthAnythingNetwork(dataclasses.replace(model.variant, **wrong), torch.nn)
+    other.load_state_dict(model.network.state_dict())
+    with torch.inference_mode():
+        raw = other(small_reference["pixels.wide"])
+    difference = (_finished(raw, pictures["wide"]) - stretched(small_reference["depth.wide"])).abs().max()
+    assert difference > 100 * LIMIT
 
 
 @pytest.fixture(scope="module")

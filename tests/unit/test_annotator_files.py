@@ -8,12 +8,19 @@ import pickle
 import folder_paths
 import pytest
 import torch
-from annotator_weights import depth_shapes, mteed_shapes, random_tensors, write_depth, write_mteed
+from annotator_weights import (
+    depth_shapes,
+    mteed_shapes,
+    random_tensors,
+    write_depth,
+    write_depth_folder,
+    write_mteed,
+)
 from safetensors.torch import save_file
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.checkpoints.annotators import KINDS, annotator_file, list_files
-from qwen2vl_flux_pack.checkpoints.depth_anything import VARIANTS
+from qwen2vl_flux_pack.checkpoints.depth_anything import VARIANTS, Variant
 from qwen2vl_flux_pack.checkpoints.folders import FOLDER_NAME
 from qwen2vl_flux_pack.errors import CheckpointError, InputError
 from qwen2vl_flux_pack.models.annotator_sizes import reading_size
@@ -68,6 +75,25 @@ def test_safetensors_of_any_precision(tmp_path, dtype):
     with torch.inference_mode():
         error = (model.depth(picture) - exact.depth(picture)).abs().max()
     assert error <= {torch.float32: 0, torch.float16: 0.02, torch.bfloat16: 0.2}[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_folder_of_any_sizes(tmp_path, dtype):
+    """Chosen as a folder, or by the file in it; kept as stored."""
+    folder = write_depth_folder(tmp_path / "small", dtype)
+    model, other = load_depth_anything(folder), load_depth_anything(folder / "model.safetensors")
+    assert model.variant == Variant("vit48x5", 48, 5, 3, (0, 1, 2, 4), (12, 16, 24, 32), 16, 24, 8) == other.variant
+    state = model.network.state_dict()
+    assert {value.dtype for value in state.values()} == {dtype}
+    assert all(torch.equal(value, other.network.state_dict()[name]) for name, value in state.items())
+
+
+def test_a_config_may_leave_out_what_was_published(tmp_path):
+    """As the folders of the three published models do."""
+    written(tmp_path / "config.json", json.dumps(config()))
+    state = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in SMALL.items()}
+    save_file(state, tmp_path / "model.safetensors")
+    assert load_depth_anything(tmp_path).variant == VARIANTS[0]
 
 
 @pytest.mark.parametrize("nest", [None, "model", "state_dict"])
@@ -144,6 +170,15 @@ def config(**backbone) -> dict:
     return {"model_type": "depth_anything", "backbone_config": backbone}
 
 
+def described(folder, model: dict | None = None, **backbone):
+    """A folder of small sizes whose config.json says something else."""
+    path = write_depth_folder(folder) / "config.json"
+    said = json.loads(path.read_text())
+    said["backbone_config"] |= backbone
+    written(path, json.dumps(said | (model or {})))
+    return folder
+
+
 DEPTH = {
     "a tensor is missing": (lambda f: changed(f / "a.pth", SMALL, **{"pretrained.norm.bias": None}), "lacks pretr"),
     "half of it": (lambda f: saved(f / "a.pth", hollow(dict(list(SMALL.items())[100:]) | {PATCHES: SMALL[PATCHES]})),
@@ -174,14 +209,40 @@ DEPTH = {
     "metric folder": (lambda f: published(f / "m", {**config(), "depth_estimation_type": "metric"}), "of metric depth"),
     "V1 folder": (lambda f: published(f / "m", config(out_indices=[9, 10, 11, 12])), "a Depth Anything V1 model"),
     "large V1 folder": (lambda f: published(f / "m", config(hidden_size=1024, out_indices=[21, 22, 23, 24])), "V1"),
-    "folder with odd taps": (lambda f: published(f / "m", config(out_indices=[1, 2, 3, 4])), "[3, 6, 9, 12] as in"),
+    "folder with taps out of order": (lambda f: published(f / "m", config(out_indices=[3, 9, 6, 12])), "in their"),
+    "folder with a tap too far": (lambda f: published(f / "m", config(out_indices=[3, 6, 9, 13])), "blocks 1 to 12 in"),
+    "folder with three taps": (lambda f: published(f / "m", config(out_indices=[3, 6, 9])), "not a list of 4 numbers"),
     "folder without taps": (lambda f: published(f / "m", config(out_indices=None)), "backbone_config.out_indices"),
-    "folder of a giant": (lambda f: published(f / "m", config(hidden_size=1536)), "not 384, 768 or 1024"),
+    "folder of a giant": (lambda f: published(f / "m", config(hidden_size=1536)), "backbone_config.num_hidden_la"),
+    "folder of gates": (lambda f: published(f / "m", config(use_swiglu_ffn=True)), "True, not False as in every Depth"),
+    "folder of another backbone": (lambda f: published(f / "m", config(model_type="beit")), "'beit', not dinov2 as in"),
+    "folder of small patches": (lambda f: published(f / "m", config(patch_size=16)), "16, not 14 as in every Depth"),
+    "folder with other factors": (lambda f: published(f / "m", {**config(), "reassemble_factors": [4, 2, 1, 1]}),
+        "not [4, 2, 1, 0.5] as in every Depth Anything V2"),
+    "folder with odd heads": (lambda f: published(f / "m", config(num_attention_heads=7)), "divides hidden_size 384"),
+    "folder with an odd grid": (lambda f: published(f / "m", config(image_size=512)), "not a multiple of 14"),
+    "folder with a broken neck": (lambda f: published(f / "m", {**config(), "neck_hidden_sizes": [48, 96, 192, 0.5]}),
+        "not a list of 4 whole numbers"),
+    "folder with a thin head": (lambda f: published(f / "m", {**config(), "fusion_hidden_size": 1}), "the head can"),
+    "folder joined by another width": (lambda f: published(f / "m", {**config(), "reassemble_hidden_size": 768}),
+        "768, not 384 as backbone_config.hidden_size is"),
     "folder of no width": (lambda f: published(f / "m", config(hidden_size="wide")), "not a whole number"),
     "folder with other weights": (lambda f: published(f / "m", config()), "not Depth Anything V2"),
     "config of another size": (lambda f: published(f / "m", config(hidden_size=768), {
         "backbone.embeddings.patch_embeddings.projection.weight": torch.ones(384, 3, 14, 14),
-        "head.conv1.bias": torch.ones(32)}), "describes the vitb model and model.safetensors holds another"),
+        "head.conv1.bias": torch.ones(32)}), "the vitb model, 768 wide, and model.safetensors holds one 384 wide"),
+    "file of a folder of another backbone": (
+        lambda f: published(f / "m", config(model_type="beit")) / "model.safetensors",
+        "'beit', not dinov2",
+    ),
+    "folder of other depth": (lambda f: described(f / "m", num_hidden_layers=6), "lacks pretrained.blocks.5.norm1"),
+    "folder of fewer blocks": (lambda f: described(f / "m", num_hidden_layers=4, out_indices=[1, 2, 3, 4]),
+        "which Depth Anything V2 vit48x4 does not know"),
+    "folder of another neck": (lambda f: described(f / "m", {"neck_hidden_sizes": [12, 16, 24, 40]}),
+        "as [32, 48, 1, 1] where Depth Anything V2 vit48x5 calls for [40, 48, 1, 1]"),
+    "folder that leaves out its depth": (lambda f: described(f / "m", num_hidden_layers=None), "_config.num_hidden_la"),
+    "folder that leaves out its neck": (lambda f: described(f / "m", {"neck_hidden_sizes": None}), "no entry neck_hid"),
+    "folder of another grid": (lambda f: described(f / "m", image_size=140), "as [1, 65, 48] where Depth Anything V2"),
 }  # fmt: skip
 
 LINES = {
