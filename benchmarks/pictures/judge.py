@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +33,18 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     render,
 )
 
-LEAST_FIT = 0.8
-"""Overlap (intersection over union) with the best silhouette below which an object is of no kind."""
+LEAST_FIT = {"circle": 0.84, "square": 0.82, "triangle": 0.8, "plus": 0.75}
+"""Overlap (intersection over union) with a silhouette from which an object may be of its kind, chosen by looking: a
+blob is nearer to a circle than to a plus. Of several kinds it is that which is nearest to perfect from there."""
 LEAST_AREA = 0.4
 """Smallest object, as a share of the smallest that a layout of the picture's size has; what is smaller is a speck."""
 CRUMB = 0.2
 """Smallest piece that may be part of an object, as a share of the smallest object."""
 SAME = 0.55
-"""Distance of centres, as a share of a cell's shorter side, within which pieces of one colour are one object."""
+"""Distance of centres, as a share of a cell's shorter side, within which pieces are of one object."""
+STAIN = 0.5
+"""Area, as a share of an object's, below which what lies on it in another colour and is of no kind is part of it: where
+red and white stripes run into each other, they are pink."""
 SIZES, TURNS = (0.94, 1.0, 1.06, 1.13, 1.2), (-0.1, 0.0, 0.1)
 """Silhouettes tried: radii relative to that with the object's area, and radians. Larger ones for white stripes on
 white, which leave less of the object to be seen."""
@@ -101,7 +106,8 @@ def judge(picture: torch.Tensor, scale: float = UNIT) -> Verdict:
         for colour, mask in enumerate(_colours(values, ground, shades, scale))
         for part in _parts(mask, least, SAME * side)
     ]
-    return Verdict(background, pattern, tuple(sorted(things, key=lambda thing: -thing.area)))
+    things.sort(key=lambda thing: -thing.area)
+    return Verdict(background, pattern, tuple(thing for thing in things if not _is_stain(thing, things, SAME * side)))
 
 
 # ---- the ground ----------------------------------------------------------------------------------------------------
@@ -176,8 +182,8 @@ def _colours(values: np.ndarray, ground: np.ndarray, shades: np.ndarray, scale: 
 def _between(values: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far colours are from the mixtures of start and end, and the share of end 0..1 in the nearest of these."""
     way = np.broadcast_to(end - start, values.shape)
-    squared = (way**2).sum(-1)
-    share = ((values - start) * way).sum(-1) / np.maximum(squared, DISTINCT**2)
+    squared = np.einsum("...c,...c", way, way)
+    share = np.einsum("...c,...c", values - start, way) / np.maximum(squared, DISTINCT**2)
     share = np.where(squared > DISTINCT**2, share, 0).clip(0, 1)
     return _length(values - start - share[..., None] * way), share
 
@@ -189,8 +195,8 @@ def _parts(mask: np.ndarray, least: float, apart: float) -> list[np.ndarray]:
     whole: list[np.ndarray] = []
     for piece in sorted(pieces, key=np.sum, reverse=True):
         centre = ndimage.center_of_mass(piece)
-        near = [np.subtract(centre, ndimage.center_of_mass(other)) for other in whole]
-        found = next((index for index, way in enumerate(near) if _length(way) < apart), None)
+        near = (math.dist(centre, ndimage.center_of_mass(other)) < apart for other in whole)
+        found = next((index for index, is_near in enumerate(near) if is_near), None)
         if found is None:
             whole.append(piece)
         else:
@@ -198,8 +204,14 @@ def _parts(mask: np.ndarray, least: float, apart: float) -> list[np.ndarray]:
     return [piece for piece in whole if piece.sum() >= least]
 
 
+def _is_stain(thing: Thing, things: list[Thing], apart: float) -> bool:
+    return thing.kind is None and any(
+        thing.area < STAIN * other.area and math.dist(thing.centre, other.centre) < apart for other in things
+    )
+
+
 def _length(values: np.ndarray) -> np.ndarray:
-    return np.sqrt((values**2).sum(-1))
+    return np.sqrt(np.einsum("...c,...c", values, values))
 
 
 # ---- what it is ----------------------------------------------------------------------------------------------------
@@ -211,12 +223,12 @@ def _thing(values: np.ndarray, part: np.ndarray, colour: int, scale: float) -> T
     striped = bool(white[part].mean() > LEAST_WHITE)
     kind, fit = _kind(part, white & (from_white < PALE) & striped, scale)
     y, x = ndimage.center_of_mass(part)
-    return Thing(kind if fit >= LEAST_FIT else None, colour, striped, (x + 0.5, y + 0.5), int(part.sum()), fit)
+    return Thing(kind, colour, striped, (float(x) + 0.5, float(y) + 0.5), int(part.sum()), fit)
 
 
-def _kind(part: np.ndarray, white: np.ndarray, scale: float) -> tuple[int, float]:
-    """The kind whose silhouette covers a part best, and how well, 0..1. White where the silhouette has stripes counts
-    as covered."""
+def _kind(part: np.ndarray, white: np.ndarray, scale: float) -> tuple[int | None, float]:
+    """The kind whose silhouette covers a part best, None when none does well, and how well, 0..1. White where the
+    silhouette has stripes counts as covered."""
     extent = part.sum() ** 0.5
     step = max(1, round(extent / TRIED_AT))
     scale /= step
@@ -238,8 +250,10 @@ def _kind(part: np.ndarray, white: np.ndarray, scale: float) -> tuple[int, float
     stripes = ((along / FILL_PERIOD) % 1 - 0.5).abs() < STRIPE_HALF
     there = torch.where(stripes & (pale > 0.5), ideal, there)
     fits = torch.minimum(ideal, there).sum((-2, -1)) / torch.maximum(ideal, there).sum((-2, -1))
-    best = int(fits.argmax())
-    return int(kind.flatten()[best]), float(fits.flatten()[best])
+    least = torch.tensor([LEAST_FIT[name] for name in KINDS])[kind]
+    likeness = ((fits - least) / (1 - least)).flatten()
+    best = int(likeness.argmax())
+    return int(kind.flatten()[best]) if likeness[best] >= 0 else None, float(fits.flatten()[best])
 
 
 @functools.cache

@@ -94,18 +94,11 @@ def difference(verdict: Verdict, content: Content) -> str:
             f"{tuple(COLOURS)[colour]} {'blob' if kind is None else KINDS[kind]}" for kind, colour in things.elements()
         ]
 
-    wanted, seen = Counter(content.striped), Counter((thing.kind, thing.colour) for thing in verdict.things)
-    ground = (verdict.background, verdict.pattern)
-    return ", ".join(
-        [
-            *(f"no {name}" for name in named(wanted - seen)),
-            *(f"also {name}" for name in named(seen - wanted)),
-            *(
-                [f"on {tuple(BACKGROUNDS)[ground[0]]}, {PATTERNS[ground[1]]}"]
-                * (ground != (content.background, content.pattern))
-            ),
-        ]
-    )
+    wanted, seen = Counter(content.striped.keys()), Counter((thing.kind, thing.colour) for thing in verdict.things)
+    told = [f"no {name}" for name in named(wanted - seen)] + [f"also {name}" for name in named(seen - wanted)]
+    if (verdict.background, verdict.pattern) != (content.background, content.pattern):
+        told.append(f"on {tuple(BACKGROUNDS)[verdict.background]}, {PATTERNS[verdict.pattern]}")
+    return ", ".join(told)
 
 
 def shares(compared: Sequence[Match]) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from qwen2vl_flux_pack.automation.client import ComfyClient, Run
 from qwen2vl_flux_pack.automation.graphs import Prompt, node
-from qwen2vl_flux_pack.automation.server import ComfyServer, default_comfyui
+from qwen2vl_flux_pack.automation.server import ComfyServer, default_comfyui, leave_on_terminate
 
 from ..memory import resident, restart_high_water
 from ..pack import ROOT
@@ -102,6 +102,7 @@ class Studio:
 @contextmanager
 def studio(checkpoint: str) -> Iterator[Studio]:
     """A server of its own for a checkpoint: a name, or a folder in the published layout."""
+    leave_on_terminate()
     environment = {"CHECKPOINT_DIR": checkpoint} if Path(checkpoint).is_absolute() else {}
     with tempfile.TemporaryDirectory() as scratch:
         folders = {f"{kind}_dir": Path(scratch, kind) for kind in ("output", "input", "temp", "user")}
