@@ -24,6 +24,7 @@ def draw_curve(log: Path, target: Path, figure: str = "loss") -> None:
     steps, values = [line["step"] for line in lines], [line[figure] for line in lines]
     left, top, right, bottom = MARGIN[0], MARGIN[1], SIZE[0] - MARGIN[2], SIZE[1] - MARGIN[3]
     low, high = min(values), max(values)
+    low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
     ticks = _ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
@@ -50,7 +51,7 @@ def draw_curve(log: Path, target: Path, figure: str = "loss") -> None:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers over a range, at most TICKS and a few."""
-    step = 10.0 ** math.floor(math.log10((high - low) / TICKS or 1))
+    step = 10.0 ** math.floor(math.log10((high - low) / TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= TICKS)
     first = math.floor(low / step)
     return [number * step for number in range(first, math.ceil(high / step) + 1)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,8 +22,9 @@ class Output:
         self.samples = root / "samples"
         self.checkpoints = root / "checkpoints"
 
-    def claim(self) -> FileLock:
-        """Make the folder and keep other runs out until the lock is released or the process ends.
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Make the folder and keep other runs out for a while, or until the process ends.
 
         Raises InputError when it cannot be written, or when another run is at work in it.
         """
@@ -38,7 +41,10 @@ class Output:
             raise InputError(
                 f"{self.root} cannot be written ({error.strerror or error}); give a folder that can."
             ) from None
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def is_begun(self) -> bool:

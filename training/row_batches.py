@@ -77,10 +77,10 @@ class RowBatches:
         self.rows, self.frozen, self.side = rows, frozen, side
         self.size, self.seed, self.parts, self.processes = size, seed, parts, processes
         self._pool = ThreadPoolExecutor(READERS)
-        kinds: dict[Kind, list[int]] = {}
-        for number, kind in enumerate(self._pool.map(self._kind, rows)):
-            kinds.setdefault(kind, []).append(number)
-        self.kinds = kinds
+        self._kinds = list(self._pool.map(self._kind, rows))
+        self.kinds: dict[Kind, list[int]] = {}
+        for number, kind in enumerate(self._kinds):
+            self.kinds.setdefault(kind, []).append(number)
         self._ahead: dict[int, list[Future[Loaded]]] = {}
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
@@ -99,19 +99,20 @@ class RowBatches:
         index = (step * self.parts + part) * self.processes + rank
         loading = self._ahead.pop(index, None) or self._read(index)
         self._ahead = {index + self.processes: self._read(index + self.processes)}
-        return self._batch(self._rows_of(index), [future.result() for future in loading])
+        return self._batch(self.numbers(index), [future.result() for future in loading])
 
-    def of(self, row: Row) -> Batch:
+    def of(self, number: int) -> Batch:
         """A batch of one row."""
-        return self._batch([row], [self._load(row)])
+        return self._batch([number], [self._load(number)])
 
-    def _read(self, index: int) -> list[Future[Loaded]]:
-        return [self._pool.submit(self._load, row) for row in self._rows_of(index)]
-
-    def _rows_of(self, index: int) -> list[Row]:
+    def numbers(self, index: int) -> list[int]:
+        """Which rows are in a batch; batches are counted over all steps, parts and ranks."""
         count = sum(-(-len(numbers) // self.size) for numbers in self.kinds.values())
         epoch, place = divmod(index, count)
-        return [self.rows[number] for number in self._order(epoch)[place]]
+        return self._order(epoch)[place]
+
+    def _read(self, index: int) -> list[Future[Loaded]]:
+        return [self._pool.submit(self._load, number) for number in self.numbers(index)]
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, as numbers of rows."""
@@ -147,25 +148,26 @@ class RowBatches:
         rows, columns = (edge // factor for edge in encoder_size(height, width, factor, pixels))
         return focus_map(fitted_dots(row.focus, *original, kind.reference), rows, columns).flatten()
 
-    def _load(self, row: Row) -> Loaded:
+    def _load(self, number: int) -> Loaded:
+        row, kind = self.rows[number], self._kinds[number]
         image = open_picture(row.image, row.place)
         reference = image if row.reference == row.image else open_picture(row.reference, row.place)
-        kind = Kind(bucket_of(*image.size, self.side), bucket_of(*reference.size, self.side), bool(row.prompt))
         pixels = _values(fitted(image, kind.image)).movedim(-1, 0)
         cropped = _values(fitted(reference, kind.reference))
         patches, grid = patches_of(cropped, self.frozen.encoder, self._budget(kind.has_prompt))
         return Loaded(pixels, patches, grid, self._weights(row, reference.size, kind) if row.focus else None)
 
-    def _batch(self, rows: Sequence[Row], loaded: Sequence[Loaded]) -> Batch:
+    def _batch(self, numbers: Sequence[int], loaded: Sequence[Loaded]) -> Batch:
         frozen, device = self.frozen, self.frozen.device
+        prompts = [self.rows[number].prompt for number in numbers]
         latents = [frozen.autoencoder.encode(each.image[None].to(device)) for each in loaded]
         patches = torch.cat([each.patches for each in loaded]).to(device)
         return Batch(
             latents=torch.cat(latents),
             tokens=Patches(patches, *loaded[0].grid),
             weights=_stacked([each.weights for each in loaded], self.frozen.encoder.vision.merge, loaded[0].grid),
-            prompt=frozen.t5([row.prompt for row in rows]) if rows[0].prompt else None,
-            pooled=frozen.pooled.to(device).expand(len(rows), -1),
+            prompt=frozen.t5(prompts) if prompts[0] else None,
+            pooled=frozen.pooled.to(device).expand(len(prompts), -1),
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
 from ..focus import Dot, parse_dots
@@ -16,6 +16,8 @@ from ..focus import Dot, parse_dots
 COLUMNS = ("image", "prompt", "reference", "focus")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 TABLES = (".csv", ".json", ".jsonl")
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations of Exif that exchange width and height."""
 EXAMPLE = '{"image": "photos/1.jpg", "prompt": "a winter evening"}'
 
 
@@ -64,7 +66,8 @@ def picture_size(path: Path, place: str) -> tuple[int, int]:
     """(width, height) as `open_picture` gives it, from the file's head alone."""
     try:
         with Image.open(path) as file:
-            turned = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            exif = Image.Image.getexif(file)  # a PNG's own would read all of it
+            turned = exif.get(ExifTags.Base.Orientation, 1) in SIDEWAYS
             return file.size[::-1] if turned else file.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _broken(path, place, error) from None

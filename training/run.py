@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from ..checkpoints.qwen2vl import read_config
 from ..errors import InputError
@@ -19,12 +21,10 @@ from .row_batches import Frozen, RowBatches
 from .rows import Row, read_rows
 from .samples import Samples
 from .stages import chosen_blocks, stage_blocks
-from .texts import pooled_of_nothing, read_t5
+from .texts import T5, pooled_of_nothing, read_t5
 from .trainer import new_accelerator, train
 
 logger = logging.getLogger(__name__)
-
-SAMPLED_ROWS = 4
 
 
 def run(options: Options) -> None:
@@ -36,13 +36,17 @@ def run(options: Options) -> None:
     if not accelerator.is_main_process:
         logging.disable()
     output = Output(options.output)
-    if accelerator.is_main_process:
-        lock = output.claim()  # held until the process ends
-        if output.is_begun and not options.resume:
+    with output.claim() if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process and output.is_begun and not options.resume:
             raise InputError(
                 f"{options.output} holds a run already; go on with it by --resume, or give another folder."
             )
-    accelerator.wait_for_everyone()
+        accelerator.wait_for_everyone()
+        _train(options, output, accelerator)
+        accelerator.end_training()
+
+
+def _train(options: Options, output: Output, accelerator: Accelerator) -> None:
     rows = read_rows(options.data)
     frozen_dtype = torch.bfloat16 if options.recipe.precision == "bf16" else torch.float32
     frozen = Frozen(
@@ -62,9 +66,10 @@ def run(options: Options) -> None:
         processes=accelerator.num_processes,
     )
     for kind, numbers in batches.kinds.items():
-        logger.info("%d × %d pixels%s: %d pictures", *kind.image, ", prompts" * kind.has_prompt, len(numbers))
-    blocks = blocks_of(options)
-    networks = read_networks(options.checkpoint, blocks, options.qwen_layers, frozen_dtype, accelerator.device)
+        logger.info("Pictures at %d × %d%s: %d", *kind.image, " with a prompt" * kind.has_prompt, len(numbers))
+    networks = read_networks(
+        options.checkpoint, blocks_of(options), options.qwen_layers, frozen_dtype, accelerator.device
+    )
     train(
         options.recipe,
         networks,
@@ -72,7 +77,7 @@ def run(options: Options) -> None:
         RectifiedFlow(options.guidance),
         options.checkpoint,
         output,
-        sample=Samples(rows[:SAMPLED_ROWS], batches, frozen.autoencoder, output.samples, options.guidance),
+        sample=Samples(batches, frozen.autoencoder, output.samples, options.guidance),
         settings={
             "checkpoint": str(options.checkpoint),
             "data": batches.fingerprint,
@@ -84,9 +89,6 @@ def run(options: Options) -> None:
         resume=options.resume,
         accelerator=accelerator,
     )
-    accelerator.end_training()
-    if accelerator.is_main_process:
-        lock.release()
 
 
 def blocks_of(options: Options) -> Callable[[int, int], Collection[int]]:
@@ -96,6 +98,6 @@ def blocks_of(options: Options) -> Callable[[int, int], Collection[int]]:
     return lambda double, single: chosen_blocks(options.blocks, double, single)
 
 
-def _t5(rows: list[Row], checkpoint: Path, dtype: torch.dtype, device: torch.device):
+def _t5(rows: list[Row], checkpoint: Path, dtype: torch.dtype, device: torch.device) -> T5 | None:
     """T5, where a row has a prompt."""
     return read_t5(checkpoint, dtype).to(device) if any(row.prompt for row in rows) else None

@@ -13,30 +13,28 @@ from .autoencoder import Autoencoder
 from .batches import generator_for
 from .networks import Networks
 from .row_batches import RowBatches
-from .rows import Row, open_picture
+from .rows import open_picture
 from .sampling import sample_latents
 
 STEPS = 20
-VARIATIONS = 3
+LINES, VARIATIONS = 4, 3
 GAP, MOST_EDGE = 8, 384
 
 
 class Samples:
-    """Writes step-<n>.png: a line for each row, its reference first and then variations of it, from the same noise on
-    every sheet."""
+    """Writes step-<n>.png: a line for each of the first rows, its reference first and then variations of it, from the
+    same noise on every sheet."""
 
-    def __init__(
-        self, rows: Sequence[Row], batches: RowBatches, autoencoder: Autoencoder, folder: Path, guidance: float
-    ):
-        self.rows, self.batches, self.autoencoder = rows, batches, autoencoder
+    def __init__(self, batches: RowBatches, autoencoder: Autoencoder, folder: Path, guidance: float):
+        self.batches, self.autoencoder = batches, autoencoder
         self.folder, self.guidance = folder, guidance
 
     def __call__(self, networks: Networks, step: int) -> None:
-        lines = [self._line(networks, row) for row in self.rows]
+        lines = [self._line(networks, number) for number in range(min(LINES, len(self.batches.rows)))]
         contact_sheet(lines).save(self.folder / f"step-{step:06d}.png")
 
-    def _line(self, networks: Networks, row: Row) -> list[Image.Image]:
-        batch = self.batches.of(row)
+    def _line(self, networks: Networks, number: int) -> list[Image.Image]:
+        row, batch = self.batches.rows[number], self.batches.of(number)
         pictures = [open_picture(row.reference, row.place)]
         for seed in range(VARIATIONS):
             noise = torch.randn(batch.latents.shape, generator=generator_for(seed)).to(batch.latents)

@@ -55,8 +55,8 @@ def train_py(root) -> ModuleType:
 
 
 @pytest.fixture
-def train(train_py, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """train(*arguments) runs the script in this process and gives its exit status and what it said."""
+def train_script(train_py, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """train_script(*arguments) runs train.py in this process and gives its exit status and what it said."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         AcceleratorState._reset_state(reset_partial_state=True)
