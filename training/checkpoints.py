@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoints.files import WeightFiles, read_json, read_state
-from ..checkpoints.qwen2vl import open_encoder, read_linear
+from ..checkpoints.files import WeightFiles, read_json, read_pt, read_state
+from ..checkpoints.qwen2vl import open_encoder
 from ..errors import CheckpointError, InputError
 from .networks import STEM
 from .output import Output, settled
@@ -155,9 +155,11 @@ def _write_shard(source: Path, changed: Mapping[str, Tensor], target: Path) -> N
 
 
 def _write_linear(source: Path, changed: Mapping[str, Tensor], target: Path) -> None:
-    stored = read_linear(source)
+    state = {}
+    for name, value in read_pt(source).items():
+        state[name] = changed[name.removeprefix("linear.")].detach().to("cpu", value.dtype).clone()
     buffer = io.BytesIO()
-    torch.save({name: changed[name].detach().to("cpu", value.dtype).clone() for name, value in stored.items()}, buffer)
+    torch.save(state, buffer)
     target.write_bytes(buffer.getbuffer())
 
 

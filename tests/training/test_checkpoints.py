@@ -82,6 +82,8 @@ def test_published_layout(trained, demo):
             one, two = new.read(name, torch.float32), old.read(name, torch.float32)
             assert torch.equal(one, two if value is None else value.detach().bfloat16().float())
             assert value is None or not torch.equal(one, two)
+    names = [list(torch.load(place / "qwen2-vl" / "connector.pt", weights_only=True)) for place in (folder, demo)]
+    assert names[0] == names[1]
     connector = read_linear(folder / "qwen2-vl" / "connector.pt")
     stored = read_linear(demo / "qwen2-vl" / "connector.pt")["weight"]
     assert connector["weight"].dtype == stored.dtype

@@ -55,6 +55,7 @@ def test_stage_of_flux1(flux1, stage):
     names = flux_names(flux1, stage_blocks(stage, 19, 38), 19)
     assert names == published_names(set(flux1), stage)
     double, single = (sum(number < 19 for number in STAGES[stage]), sum(number > 18 for number in STAGES[stage]))
+    assert round(sum(flux1[name].numel() for name in names) / 1e9, 2) == {1: 1.52, 2: 1.71, 3: 1.71}[stage]
     assert len(names) == 2 * (10 * double + 4 * single + 1)  # none of the patterns missed a whole kind
     for apart in ("ff.", "ff_context.", "proj_mlp", "proj_out", "norm_q", "norm_k", "x_embedder", "time_text_embed"):
         assert not any(apart in name for name in names)

@@ -265,6 +265,32 @@ def test_a_browser_is_wanted_when_its_tests_can_run(dev, arguments, wanted):
     assert dev.wants_browser(arguments) == wanted
 
 
+@pytest.mark.parametrize(
+    "arguments, rest, trains",
+    [
+        ([], ["--ignore=tests/training"], ["tests/training"]),
+        (["-k", "focus"], ["-k", "focus", "--ignore=tests/training"], ["-k", "focus", "tests/training"]),
+        (["tests", "-x"], ["-x", "tests", "--ignore=tests/training"], ["-x", "tests/training"]),
+        (["tests/unit/test_dev.py"], ["tests/unit/test_dev.py", "--ignore=tests/training"], None),
+        (["tests/training/", "-k", "x"], None, ["-k", "x", "tests/training/"]),
+        (["tests/training/test_rows.py::test_folder"], None, ["tests/training/test_rows.py::test_folder"]),
+        (["tests/unit", "tests/training"], ["tests/unit", "--ignore=tests/training"], ["tests/training"]),
+    ],
+)
+def test_two_runs_of_pytest(dev, arguments, rest, trains):
+    """tests/training runs by itself, with the packages of training, when its tests can be meant."""
+    assert dev.pytest_runs(arguments) == (rest, trains)
+
+
+def test_the_training_sees_the_packages_of_comfyui(dev, monkeypatch):
+    monkeypatch.setattr(dev, "TRAINING", ("pip",))  # which is there, so that nothing is fetched
+    trainer = dev.training(Path(sys.executable))
+    assert trainer == dev.python_in(dev.DEV / "training")
+    code = "import sys, torch; print(sys.prefix); print(torch.__file__)"
+    prefix, seen = subprocess.run([trainer, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert Path(prefix) == dev.DEV / "training" and seen == torch.__file__
+
+
 def test_the_bundled_checkpoint_by_its_path(root, monkeypatch):
     """What a shell completes: the folder, with a slash behind it."""
     monkeypatch.chdir(root)
