@@ -38,6 +38,8 @@ def main() -> None:
         )
     except (InputError, CheckpointError) as error:
         fail(error)
+    except OSError as error:
+        fail(f"{error.filename or 'The system says'}: {error.strerror}; --resume goes on from the newest checkpoint.")
     except KeyboardInterrupt:
         fail(f"Stopped; --resume goes on from the newest checkpoint in {options.output}.", 130)
 

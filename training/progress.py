@@ -51,8 +51,8 @@ class Progress:
         self.figures, self.last = [], step
         if not math.isfinite(figures["loss"]):
             raise InputError(
-                f"The loss is {figures['loss']} at step {step}; nothing was saved of it, start again from an earlier "
-                "checkpoint with a lower learning rate."
+                f"The loss is {figures['loss']} at step {step}; nothing was saved of it, begin a new run from an "
+                "earlier checkpoint with a lower learning rate."
             )
         spent = time.monotonic() - self.started
         pace = spent / (step - self.first)

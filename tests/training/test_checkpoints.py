@@ -159,6 +159,18 @@ def test_full_disk(demo, tmp_path):
         assert set(one) == set(two) and all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+def test_no_room_for_the_log(train_script, demo, pictures, tmp_path):
+    with small_disk(tmp_path):
+        output = tmp_path / "run"
+        output.mkdir()
+        with pytest.raises(OSError), (tmp_path / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(1 << 14))
+        flags = "--blocks 0 --side 64 --batch_size 1 --accumulation 1 --steps 1 --sample_every 0 --precision no".split()
+        status, _, said = train_script("--checkpoint", demo, "--data", pictures, "--output", output, *flags)
+    assert status == 1 and "No space left on device" in said and said.count("\n") == 1 and said.endswith(".\n"), said
+
+
 def test_files_of_bounded_size(demo, tmp_path):
     """The same where a limit of the system, not the disk, stops the first checkpoint."""
     resource = pytest.importorskip("resource")
