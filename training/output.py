@@ -67,6 +67,8 @@ class Output:
 
 def settled(path: Path) -> None:
     """Make sure that a file or folder is on the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folder, and needs none opened
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

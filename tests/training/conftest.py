@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import comfy.text_encoders
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -69,6 +70,15 @@ def train_script(train_py, monkeypatch, capsys) -> Callable[..., tuple[int, str,
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def with_tokenizer(demo, tmp_path_factory) -> Path:
+    """The demo checkpoint with the tokenizer of T5 in its published place."""
+    folder = Path(shutil.copytree(demo, tmp_path_factory.mktemp("checkpoints") / "with_tokenizer"))
+    words = Path(comfy.text_encoders.__path__[0]) / "t5_tokenizer"
+    shutil.copytree(words, folder / "flux" / "tokenizer_2", dirs_exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from qwen2vl_flux_pack.training.autoencoder import read_autoencoder
 from qwen2vl_flux_pack.training.buckets import ASPECTS, bucket_of, bucket_sizes, fitted, fitted_dots
 from qwen2vl_flux_pack.training.row_batches import Frozen, RowBatches
 from qwen2vl_flux_pack.training.rows import Row
+from qwen2vl_flux_pack.training.texts import read_t5
 
 
 def test_published_buckets():
@@ -147,6 +149,24 @@ def test_reference_and_focus(rows, frozen):
     grid = plain.tokens.rows // 2, plain.tokens.columns // 2
     (dot,) = fitted_dots(guided.focus, 128, 64, (64, 32))
     assert math.isclose(dot.x, 0.5) and torch.equal(batch.weights, focus_map([dot], *grid).flatten().expand(2, -1))
+
+
+def test_prompts(rows, frozen, with_tokenizer):
+    """T5's states of each prompt; rows without one never share a batch with them, and hear twice the image tokens where
+    the encoder's folder names no number."""
+    t5 = read_t5(with_tokenizer, torch.float32)
+    encoder = replace(frozen.encoder, image_pixels=None)
+    prompted = [replace(row, prompt=f"number {number}" if number % 2 else "") for number, row in enumerate(rows[:4])]
+    made = batches(prompted, replace(frozen, t5=t5, encoder=encoder))
+    for index in range(2):
+        numbers, batch = made.numbers(index), made.batch(0, index, 0)
+        assert len({number % 2 for number in numbers}) == 1
+        tokens = batch.tokens.values.shape[1] / encoder.vision.merge**2
+        if numbers[0] % 2:
+            assert torch.equal(batch.prompt, t5([prompted[number].prompt for number in numbers]))
+            assert 240 <= tokens <= 270
+        else:
+            assert batch.prompt is None and 490 <= tokens <= 530
 
 
 def test_focus_on_what_is_cropped_away(tmp_path, frozen):

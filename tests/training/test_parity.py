@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import comfy.latent_formats
-import comfy.text_encoders
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -25,7 +23,6 @@ from qwen2vl_flux_pack.training.networks import read_networks
 from qwen2vl_flux_pack.training.texts import pooled_of_nothing, read_t5
 
 LIMIT = 1e-5
-T5_TOKENIZER = Path(comfy.text_encoders.__path__[0]) / "t5_tokenizer"
 
 
 def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -142,15 +139,6 @@ def same_as_comfyui(checkpoint: Path, height: int, width: int) -> None:
     assert relative_error(latents, vae.encode(image[None])) > 0.01  # the scale counts
     decoded = autoencoder.decode(latents)[0].movedim(0, -1)
     assert relative_error(decoded, vae.decode(flux.process_out(latents))[0]) <= LIMIT
-
-
-@pytest.fixture(scope="module")
-def with_tokenizer(demo, tmp_path_factory) -> Path:
-    """The demo checkpoint with the tokenizer of T5 in its published place."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "with_tokenizer"
-    shutil.copytree(demo, folder)
-    shutil.copytree(T5_TOKENIZER, folder / "flux" / "tokenizer_2", dirs_exist_ok=True)
-    return folder
 
 
 def test_texts(with_tokenizer):

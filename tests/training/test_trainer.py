@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from qwen2vl_flux_pack.checkpoints.qwen2vl import read_linear
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.training import checkpoints
 from qwen2vl_flux_pack.training.batches import Batch, generator_for
@@ -175,7 +176,7 @@ def test_average_is_what_is_exported_and_sampled(networks, demo, tmp_path):
     state = load_file(folder / checkpoints.STATE / "state.safetensors")
     assert list(seen) == [2, 4] and torch.equal(seen[4], state["average.connector.weight"])
     assert torch.equal(networks.connector.weight, state["weights.connector.weight"])
-    exported = torch.load(folder / "qwen2-vl" / "connector.pt", weights_only=True)["weight"]
+    exported = read_linear(folder / "qwen2-vl" / "connector.pt")["weight"]
     assert torch.equal(exported, seen[4].to(exported.dtype)) and not torch.equal(seen[4], networks.connector.weight)
 
 
@@ -283,6 +284,24 @@ def test_log_cut_short_by_a_kill(networks, demo, tmp_path):
 def test_durations():
     seconds = (0.4, 59, 130, 4000, 9000, 200_000)
     assert [duration(each) for each in seconds] == ["0 s", "59 s", "2 min", "67 min", "2.5 h", "2.3 days"]
+
+
+def test_a_run_with_all_columns(train_script, with_tokenizer, pictures, tmp_path):
+    """Prompts, focus and references from metadata reach the networks, with each other and alone."""
+    rows = [
+        {"image": "0.png", "prompt": "a box"},
+        {"image": "1.png", "reference": "2.png", "focus": [{"x": 0.4, "y": 0.5, "r": 0.6}]},
+        {"image": "3.png", "prompt": "a disc", "focus": [{"x": 0.4, "y": 0.5, "r": 0.6}]},
+        {"image": "4.png"},
+    ]
+    data = tmp_path / "rows.jsonl"
+    for row in rows:
+        row.update({name: str(pictures / row[name]) for name in ("image", "reference") if name in row})
+    data.write_text("\n".join(map(json.dumps, rows)))
+    flags = "--blocks all --side 64 --batch_size 2 --accumulation 2 --steps 2 --sample_every 0 --precision no".split()
+    output = Output(tmp_path / "out")
+    status, _, said = train_script("--checkpoint", with_tokenizer, "--data", data, "--output", output.root, *flags)
+    assert (status, said) == (0, "") and output.newest()[0] == 2
 
 
 # ---- several processes -----------------------------------------------------------------------------------------------
