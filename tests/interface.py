@@ -61,8 +61,13 @@ def reload(page: Page) -> None:
 WINDOW = {"width": 1920, "height": 1080}
 
 
+# while its first workflow loads, the interface takes no steps of undo, and puts that over what is there already
+LOADED = """() => window.app?.extensionManager?.spinner === false && app.extensionManager.workflow.activeWorkflow
+    && window.LiteGraph && !comfyAPI.changeTracker.ChangeTracker.isLoadingGraph"""
+
+
 def await_interface(page: Page) -> None:
-    page.wait_for_function("window.app?.graph && window.LiteGraph")
+    page.wait_for_function(LOADED)
     page.get_by_role("button", name="Templates").wait_for()
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -52,6 +53,19 @@ LOOK = """([zoom, offset]) => {
 }"""
 FOCUS = "app.canvas.graph.nodes.filter(node => node.type === 'GridDotFocus')"
 TEXT = "node.widgets.find(widget => widget.name === 'dots').value"
+AREA = "node.widgets.at(-1).element.querySelector('textarea')"
+TRACKER = "app.extensionManager.workflow.activeWorkflow.changeTracker"
+IN_USE = "document.activeElement.className === 'griddot-canvas'"
+BURST = """(canvas, [clientX, clientY, turns]) => {
+    for (const deltaY of turns) {
+        const how = { clientX, clientY, deltaY, bubbles: true, cancelable: true };
+        canvas.dispatchEvent(new WheelEvent('wheel', how));
+    }
+}"""
+FRAMES = """count => new Promise(done => {
+    const next = left => left ? requestAnimationFrame(() => next(left - 1)) : done();
+    next(count);
+})"""
 
 
 def dot(x: float, y: float, r: float = 0.25, w: float = 1) -> str:
@@ -63,6 +77,13 @@ def dot(x: float, y: float, r: float = 0.25, w: float = 1) -> str:
 
 def text_of(*dots: str) -> str:
     return "[" + ",\n ".join(dots) + "]" if dots else ""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 class Desk:
@@ -89,9 +110,20 @@ class Desk:
 
     @text.setter
     def text(self, text: str) -> None:
-        script = f"([id, text]) => {{ const node = app.canvas.graph.getNodeById(id); {TEXT} = text; }}"
-        self.page.evaluate(script, [self.id, text])
-        self.page.wait_for_timeout(100)
+        node = "const node = app.canvas.graph.getNodeById(id)"
+        self.page.evaluate(f"([id, text]) => {{ {node}; {TEXT} = text; }}", [self.id, text])
+        shown = f"([id, text]) => {{ {node}; return {AREA}.value === text && {AREA}.isConnected; }}"
+        self.page.wait_for_function(shown, arg=[self.id, text])
+        self.frames()
+
+    def frames(self, count: int = 2) -> None:
+        """Wait until the page has drawn what it knows of."""
+        self.page.evaluate(FRAMES, count)
+
+    @property
+    def shown(self) -> str:
+        """The text as the panel in the page has it."""
+        return self.page.locator(".griddot textarea").input_value()
 
     def frame(self) -> tuple[float, float, float, float]:
         """Left, top, width and height of a square picture on the screen."""
@@ -121,11 +153,14 @@ class Desk:
         self.page.mouse.up(button=button)
         return [(x, y) for _, x, y in spots]
 
-    def wheel(self, x: float, y: float, *turns: int) -> None:
+    def wheel(self, x: float, y: float, turn: int) -> None:
         self.page.mouse.move(*self.spot(x, y)[0])
-        for turn in turns:
-            self.page.mouse.wheel(0, turn)
-        self.page.wait_for_timeout(100)
+        self.page.mouse.wheel(0, turn)
+        self.frames()
+
+    def burst(self, x: float, y: float, *turns: int) -> None:
+        """Turns of the wheel without a pause between them, however slow the machine."""
+        self.canvas.evaluate(BURST, [*self.spot(x, y)[0], turns])
 
     def press(self, *keys: str) -> None:
         self.canvas.focus()
@@ -140,7 +175,27 @@ class Desk:
         before = None
         while (now := self.canvas.bounding_box()) != before or not now or now["height"] < 100:
             before = now
-            self.page.wait_for_timeout(150)
+            self.frames(10)
+
+    def hints(self, words: str) -> None:
+        """Wait for words under the picture."""
+        self.root.locator(".griddot-hint", has_text=words).wait_for()
+
+    def steps(self) -> int:
+        """How many steps of undo there are."""
+        return self.page.evaluate(f"{TRACKER}.undoQueue.length")
+
+    def undo(self, key: str = "z") -> None:
+        """Undo with the keyboard, or redo with y, and wait until the interface has loaded what was."""
+        before = self.page.evaluate(f"{TRACKER}.redoQueue.length")
+        for name in ("Control", key):
+            self.page.keyboard.down(name)
+            self.frames()  # the interface takes a key with the next frame; a release before is a step of its own to it
+        self.page.keyboard.up(key)
+        self.page.keyboard.up("Control")
+        done = f"count => {TRACKER}.redoQueue.length === count && !{TRACKER}._restoringState"
+        self.page.wait_for_function(done, arg=before + (1 if key == "z" else -1))
+        self.settled()
 
     def pixel(self, x: float, y: float) -> tuple[int, ...]:
         """Colour at a place of the picture."""
@@ -169,15 +224,23 @@ def desk(page: Page, picture: str) -> Desk:
 def run(page: Page, server: ComfyServer) -> tuple[dict, dict]:
     """Press Run; the prompt that came to the server, and what its nodes show."""
     before = set(history(server))
+    page.evaluate(ENDED)
     page.get_by_test_id("queue-button").click()
-    deadline = time.monotonic() + PATIENCE
-    while not (new := set(history(server)) - before):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    entry = history(server)[new.pop()]
+    page.wait_for_function("window.ended")  # all that the run tells has come to the nodes by then
+    until(lambda: set(history(server)) > before)
+    (new,) = set(history(server)) - before
+    entry = history(server)[new]
     assert entry["status"]["status_str"] == "success", entry["status"]
-    page.wait_for_timeout(600)
+    page.evaluate(FRAMES, 2)
     return entry["prompt"][2], entry["outputs"]
+
+
+ENDED = """() => {
+    window.ended = false;
+    for (const name of ['execution_success', 'execution_error', 'execution_interrupted']) {
+        app.api.addEventListener(name, () => { window.ended = true; }, { once: true });
+    }
+}"""
 
 
 def history(server: ComfyServer) -> dict:
@@ -242,7 +305,7 @@ def right_click(desk: Desk) -> str:
 
 def wheel_over_a_dot(desk: Desk) -> str:
     place = desk.click(0.5, 0.5)
-    desk.wheel(0.5, 0.5, 100, 100, 100, -100)
+    desk.burst(0.5, 0.5, 100, 100, 100, -100)
     return text_of(dot(*place, w=0.9))
 
 
@@ -359,23 +422,27 @@ def typed_and_moved(desk: Desk) -> str:
     return text_of('{"x": 0.123456, "y": 0.5, "r": 0.5, "w": 1}', dot(0.79, 0.5, 0.5))
 
 
-GESTURES = [
-    click, shift_click, drag_from_empty, two_clicks, move, move_past_the_edge, right_click, wheel_over_a_dot, alt_drag,
-    drag_the_handle, arrows, delete, escape, escape_while_dragging, by_keys_alone, flip, presets, invert, clear,
-    numbers, numbers_of_no_dot, minus_button, typed, typed_and_moved,
-]  # fmt: skip
+GESTURES = {  # and how many steps of undo they are
+    click: 1, shift_click: 1, drag_from_empty: 1, two_clicks: 2, move: 2, move_past_the_edge: 2, right_click: 3,
+    wheel_over_a_dot: 2, alt_drag: 2, drag_the_handle: 2, arrows: 8, delete: 3, escape: 1, escape_while_dragging: 1,
+    by_keys_alone: 4, flip: 2, presets: 1, invert: 2, clear: 3, numbers: 5, numbers_of_no_dot: 1, minus_button: 2,
+    typed: 1, typed_and_moved: 2,
+}  # fmt: skip
 
 
 @each_renderer
 def test_every_gesture_writes_the_text(desk: Desk, vue: bool) -> None:
     assert desk.page.evaluate("LiteGraph.vueNodesMode") == vue
-    for gesture in GESTURES:
+    for gesture, steps in GESTURES.items():
         desk.text = ""
+        desk.page.evaluate(f"() => {{ {TRACKER}.captureCanvasState(); {TRACKER}.undoQueue.length = 0; }}")
         expected = gesture(desk)
         assert desk.text == expected, gesture.__name__
         if desk.root.locator("textarea").is_visible():
             desk.button("Show the dots as text").click()
             desk.settled()
+        desk.page.keyboard.press("Shift")  # ends a burst
+        assert desk.steps() == steps, gesture.__name__
 
 
 @each_renderer
@@ -412,11 +479,9 @@ def test_painting(desk: Desk) -> None:
     desk.page.keyboard.up("Shift")
     added = parse_dots(desk.text)[len(dots) :]
     assert added and {(each.r, each.w) for each in added} == {(0.14, -1.0)}
-    desk.press("Control+z")
-    counted = f"count => {{ const node = {FOCUS}[0]; return JSON.parse({TEXT}).length === count; }}"
-    desk.page.wait_for_function(counted, arg=len(dots))
+    desk.undo()
+    assert parse_dots(desk.text) == dots
     assert desk.root.get_by_role("button", name="Paint").get_attribute("aria-pressed") == "true"  # as it was left
-    desk.settled()
     desk.drag((0.2, 0.8), (0.5, 0.5), button="right")
     assert 0 < len(parse_dots(desk.text)) < len(dots)
 
@@ -424,38 +489,117 @@ def test_painting(desk: Desk) -> None:
 @each_renderer
 def test_undo_and_redo(desk: Desk) -> None:
     page = desk.page
-
-    def undone(keys: str, text: str) -> None:
-        held, key = keys.split("+")
-        page.keyboard.down(held)
-        page.wait_for_timeout(100)  # a release that comes too soon is a step of its own to the interface
-        page.keyboard.press(key, delay=100)
-        page.keyboard.up(held)
-        page.wait_for_function(f"text => {FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === text", arg=text)
-        page.wait_for_timeout(800)  # for the interface to have loaded the rest
-
     texts = [""]
+    before = desk.steps()
+
+    def stepped() -> None:
+        """One more step of undo."""
+        page.wait_for_function(f"count => {TRACKER}.undoQueue.length === count", arg=before + len(texts))
+        texts.append(desk.text)
+
+    def undone(key: str, text: str) -> None:
+        desk.undo(key)
+        assert desk.text == desk.shown == text
+
     desk.click(0.3, 0.3)
-    texts.append(desk.text)
+    stepped()
     desk.drag((0.3, 0.3), (0.5, 0.6))
-    texts.append(desk.text)
-    desk.wheel(0.5, 0.6, 100, 100)
-    page.wait_for_timeout(700)
-    texts.append(desk.text)
+    stepped()
+    desk.wheel(0.5, 0.6, 100)
+    stepped()
     desk.press("Delete")
-    page.wait_for_timeout(200)
-    texts.append(desk.text)
+    stepped()
     assert len(set(texts[:4])) == 4 and texts[4] == ""
     for text in texts[-2::-1]:
-        undone("Control+z", text)
+        undone("z", text)
     for text in texts[1:]:
-        undone("Control+y", text)
-    undone("Control+z", texts[3])
-    assert page.evaluate("document.activeElement.className") == "griddot-canvas"  # one goes on where one was
+        undone("y", text)
+    undone("z", texts[3])
+    page.wait_for_function(IN_USE)  # one goes on where one was
     place = parse_dots(texts[3])[0]
     desk.click(place.x, place.y)
     desk.press("ArrowRight")
-    assert parse_dots(desk.text)[0].x == pytest.approx(place.x + 0.01)
+    (moved,) = parse_dots(desk.text)
+    assert moved.x == pytest.approx(place.x + 0.01)
+
+
+def wheel_and_delete(desk: Desk) -> list[str]:
+    desk.wheel(0.5, 0.5, 100)
+    turned = desk.text
+    desk.press("Delete")
+    return [turned, ""]
+
+
+BUSY = """() => {
+    const busy = () => {
+        const [least, most] = [1500, 30000].map(time => performance.now() + time);
+        const waits = () => navigator.scheduling.isInputPending({ includeContinuous: true });
+        while (performance.now() < least || (performance.now() < most && !waits()));
+    };
+    addEventListener('wheel', () => setTimeout(busy), { once: true });
+}"""
+
+
+def wheel_while_busy(desk: Desk) -> list[str]:
+    """The second turn waits until the page has time again."""
+    desk.page.mouse.move(*desk.spot(0.5, 0.5)[0])
+    desk.page.evaluate(BUSY)
+    for _ in range(2):
+        desk.page.mouse.wheel(0, 100)
+    desk.frames()
+    return [desk.text]
+
+
+def wheel_over_two_dots(desk: Desk) -> list[str]:
+    desk.click(0.2, 0.2)
+    texts = [desk.text]
+    for place in ((0.5, 0.5), (0.2, 0.2)):
+        desk.burst(*place, 100, 100)
+        texts.append(desk.text)
+    return texts
+
+
+def key_released_while_dragging(desk: Desk) -> list[str]:
+    desk.page.keyboard.down("Alt")
+    desk.page.mouse.move(*desk.spot(0.5, 0.5)[0])
+    desk.page.mouse.down()
+    desk.page.mouse.move(*desk.spot(0.6, 0.5)[0], steps=3)
+    desk.frames()
+    desk.page.keyboard.up("Alt")
+    desk.page.mouse.move(*desk.spot(0.7, 0.5)[0], steps=3)
+    desk.page.mouse.up()
+    return [desk.text]
+
+
+REPEAT = """(canvas, times) => {
+    const how = { key: 'ArrowRight', repeat: true, bubbles: true, cancelable: true };
+    for (let time = 0; time < times; time += 1) canvas.dispatchEvent(new KeyboardEvent('keydown', how));
+}"""
+
+
+def held_key(desk: Desk) -> list[str]:
+    """The first press, and what follows."""
+    desk.page.keyboard.down("ArrowRight")
+    texts = [desk.text]
+    desk.canvas.evaluate(REPEAT, 5)
+    texts.append(desk.text)
+    desk.page.keyboard.up("ArrowRight")
+    return texts
+
+
+@each_renderer
+@pytest.mark.parametrize(
+    "gesture", [wheel_and_delete, wheel_while_busy, wheel_over_two_dots, key_released_while_dragging, held_key]
+)
+def test_steps_of_undo_are_whole(desk: Desk, gesture: Callable[[Desk], list[str]]) -> None:
+    """However soon one thing follows the other, and somebody's Ctrl+Z follows them."""
+    desk.click(0.5, 0.5)
+    texts = [desk.text]
+    texts += gesture(desk)
+    assert len(set(texts)) == len(texts)
+    for text in texts[-2::-1]:
+        desk.undo()
+        assert desk.text == desk.shown == text
 
 
 @each_renderer
@@ -489,15 +633,21 @@ def test_in_a_subgraph(desk: Desk, server: ComfyServer) -> None:
     page.evaluate(LOOK, [1, [-500, 200]])
     desk.settled()
     assert desk.text == before
-    assert yellow(desk.pixel(0.29, 0.71))  # the picture is found outside
+    until(lambda: yellow(desk.pixel(0.29, 0.71)))  # the picture is found outside
     after = text_of(before[1:-1], dot(*desk.click(0.6, 0.6)))
     assert desk.text == after
+    for key, text in (("z", before), ("y", after)):
+        desk.undo(key)
+        assert desk.text == desk.shown == text
+        page.wait_for_function(IN_USE)
     prompt, outputs = run(page, server)
     assert focus_in(prompt)["dots"] == after
     page.evaluate("app.canvas.setGraph(app.rootGraph)")
-    page.wait_for_timeout(500)
-    assert page.locator(".griddot:visible").count() == 0
+    until(lambda: page.locator(".griddot:visible").count() == 0)
     assert focus_in(page.evaluate("async () => (await app.graphToPrompt()).output"))["dots"] == after
+
+
+STORED = "text => Object.values(localStorage).some(draft => draft.replaceAll('\\\\', '').includes(text))"
 
 
 @each_renderer
@@ -505,7 +655,7 @@ def test_reload(browser: Browser, server: ComfyServer, picture: str, vue: bool) 
     with opened(browser, server, vue, **{"Comfy.Workflow.Persist": True}) as page:
         desk = built(page, picture)
         text = text_of(dot(*desk.click(0.3, 0.3)))
-        page.wait_for_timeout(1500)  # the interface stores drafts after a while
+        page.wait_for_function(STORED, arg=text)
         reload(page)
         page.wait_for_function(f"{FOCUS}.length === 1")
         desk.settled()
@@ -519,7 +669,8 @@ def test_renderers_switched_live(desk: Desk) -> None:
     for vue in (True, False, True):
         page.evaluate("vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
         page.wait_for_function("vue => LiteGraph.vueNodesMode === vue", arg=vue)
-        page.wait_for_timeout(800)
+        inside = "canvas => Boolean(canvas.closest('[data-node-id]'))"
+        until(lambda vue=vue, inside=inside: desk.canvas.evaluate(inside) == vue)
         desk.settled()
         text = text_of(text[1:-1], dot(*desk.click(0.3 + 0.1 * len(parse_dots(text)), 0.8)))
         assert desk.text == text
@@ -536,9 +687,8 @@ def test_zoomed_resized_and_collapsed(desk: Desk, vue: bool) -> None:
         desk.settled()
         dots.append(dot(*desk.click(0.2 + 0.2 * zoom, 0.4)))
         assert desk.text == text_of(*dots)
-        page.wait_for_timeout(500)
-        drawn = desk.canvas.evaluate("canvas => canvas.width / canvas.getBoundingClientRect().width")
-        assert drawn == pytest.approx(1, abs=0.01)  # crisp
+        drawn = "canvas => canvas.width / canvas.getBoundingClientRect().width"
+        until(lambda drawn=drawn: desk.canvas.evaluate(drawn) == pytest.approx(1, abs=0.01))  # crisp
     page.evaluate(LOOK, [1, [90, 130]])
     page.evaluate(f"() => {{ {FOCUS}[0].setSize([560, 620]); app.canvas.setDirty(true, true); }}")
     desk.settled()
@@ -547,8 +697,7 @@ def test_zoomed_resized_and_collapsed(desk: Desk, vue: bool) -> None:
     dots.append(dot(*desk.click(0.9, 0.9)))
     assert desk.text == text_of(*dots)
     page.evaluate(f"{FOCUS}[0].collapse()")
-    page.wait_for_timeout(500)
-    assert page.locator(".griddot-canvas:visible").count() == 0
+    until(lambda: page.locator(".griddot-canvas:visible").count() == 0)
     page.evaluate(f"{FOCUS}[0].collapse()")
     desk.settled()
     desk.click(0.9, 0.9, button="right")
@@ -562,7 +711,7 @@ def test_the_wheel_beside_dots_zooms_the_graph(desk: Desk) -> None:
     desk.wheel(0.5, 0.5, -100)
     assert desk.page.evaluate("app.canvas.ds.scale") == scale
     desk.wheel(0.15, 0.15, -100)
-    assert desk.page.evaluate("app.canvas.ds.scale") > scale
+    desk.page.wait_for_function("scale => app.canvas.ds.scale > scale", arg=scale)
     assert desk.text == text
 
 
@@ -587,7 +736,6 @@ BROKEN = [
 
 @each_renderer
 def test_broken_text_is_shown_and_kept(desk: Desk, vue: bool) -> None:
-    page = desk.page
     for text in BROKEN:
         desk.text = text
         desk.root.get_by_role("alert").wait_for()
@@ -606,8 +754,8 @@ def test_broken_text_is_shown_and_kept(desk: Desk, vue: bool) -> None:
     desk.text = "left side please"
     desk.button("Remove all").click()
     assert desk.text == ""
-    page.keyboard.press("Control+z")
-    page.wait_for_function(f"{FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === 'left side please'")
+    desk.undo()
+    assert desk.text == desk.shown == "left side please"
 
 
 def test_ten_thousand_dots(desk: Desk) -> None:
@@ -629,8 +777,7 @@ def test_hostile_names_are_text(page: Page, server: ComfyServer, root: Path, tmp
     uploaded = ComfyClient(server.url).upload_image(tmp_path / name)
     desk = built(page, uploaded)
     page.evaluate(f"name => {{ {FOCUS}[0].title = name; }}", name)
-    page.wait_for_timeout(600)
-    assert desk.pixel(0.29, 0.75)[0] > 150  # its yellow
+    until(lambda: desk.pixel(0.29, 0.75)[0] > 150)  # its yellow
     desk.text = json.dumps([{"x": 0.5, "y": 0.5, name: 1}])
     desk.root.get_by_role("alert").wait_for()
     assert name[:30] in desk.root.get_by_role("alert").inner_text()
@@ -640,30 +787,26 @@ def test_hostile_names_are_text(page: Page, server: ComfyServer, root: Path, tmp
 @each_renderer
 def test_theme(desk: Desk) -> None:
     page = desk.page
-    ground = "element => getComputedStyle(element).backgroundColor"
     stage = desk.root.locator(".griddot-stage")
-    dark = stage.evaluate(ground)
-    page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'light')")
-    page.wait_for_timeout(600)
-    light = stage.evaluate(ground)
-    page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
-    page.wait_for_timeout(300)
 
-    def brightness(colour: str) -> float:
+    def brightness() -> float:
+        colour = stage.evaluate("element => getComputedStyle(element).backgroundColor")
         return sum(float(part) for part in colour.strip("rgba() ").split(",")[:3])
 
-    assert brightness(light) > brightness(dark) + 200
+    dark = brightness()
+    page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'light')")
+    until(lambda: brightness() > dark + 200)
+    page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    until(lambda: brightness() == dark)
 
 
 @each_renderer
 def test_without_the_script_the_node_is_text(browser: Browser, server: ComfyServer, picture: str, vue: bool) -> None:
     with opened(browser, server, vue, blocked="**/griddot/*.js") as page:
         page.evaluate(BUILD, picture)
-        page.wait_for_timeout(1000)
-        assert page.locator(".griddot").count() == 0
         text = '[{"x": 0.28, "y": 0.68}]'
-        area = page.locator("textarea:visible")
-        area.fill(text)
+        page.locator("textarea:visible").fill(text)
+        assert page.locator(".griddot").count() == 0
         page.mouse.click(1600, 900)
         prompt, _ = run(page, server)
         assert focus_in(prompt)["dots"] == text
@@ -681,7 +824,7 @@ def test_two_tabs(browser: Browser, server: ComfyServer, picture: str) -> None:
         prompt, _ = run(other, server)
         assert focus_in(prompt)["dots"] == second
         one.bring_to_front()
-        one.wait_for_timeout(500)
+        desks[0].settled()
         prompt, _ = run(one, server)
         assert focus_in(prompt)["dots"] == first
     context.close()
@@ -702,22 +845,23 @@ def yellow(colour: tuple[int, ...]) -> bool:
 def test_before_and_after_a_run(desk: Desk, server: ComfyServer) -> None:
     """A smooth map first, then that of the tokens; another picture takes the grid away again."""
     page = desk.page
-    assert yellow(desk.pixel(0.29, 0.74))
-    assert "whole picture" in desk.root.locator(".griddot-hint").inner_text()
+
+    def drawn() -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(desk.canvas.screenshot())).convert("L"), float)
+
+    until(lambda: yellow(desk.pixel(0.29, 0.74)))
+    desk.hints("whole picture")
     desk.text = text_of(dot(0.72, 0.32, r=random.uniform(0.4, 0.41)))
-    page.wait_for_timeout(400)
-    assert desk.pixel(0.28, 0.55)[0] < 140  # in the shade now
-    drawn = Image.open(io.BytesIO(desk.canvas.screenshot()))
+    until(lambda: desk.pixel(0.28, 0.55)[0] < 140)  # in the shade now
+    smooth = drawn()
     run(page, server)
-    again = Image.open(io.BytesIO(desk.canvas.screenshot()))
-    assert np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(again.convert("L"), float)).max() > 40
+    until(lambda: np.abs(drawn() - smooth).max() > 40)
     page.evaluate("""() => {
         const load = app.graph.nodes.find(node => node.type === 'LoadImage');
         load.widgets[0].value = 'example.png';
         load.widgets[0].callback('example.png');
     }""")
-    page.wait_for_timeout(800)
-    assert not yellow(desk.pixel(0.29, 0.74))
+    until(lambda: not yellow(desk.pixel(0.29, 0.74)))
 
 
 SOURCES = """kind => {
@@ -773,7 +917,6 @@ SOURCES = """kind => {
 )
 def test_where_the_picture_comes_from(desk: Desk, server: ComfyServer, kind: str, before: str, after: str | None):
     def seen() -> str:
-        desk.page.wait_for_timeout(700)
         red, green, blue = desk.pixel(0.55, 0.74)  # the dark blue ground of the picture
         circle = desk.pixel(0.29, 0.71)  # between the points of 6 x 6 tokens
         if circle[0] > 200 and circle[2] < 80:
@@ -782,12 +925,12 @@ def test_where_the_picture_comes_from(desk: Desk, server: ComfyServer, kind: str
 
     desk.page.evaluate(SOURCES, kind)
     desk.text = unseen()
-    assert seen() == before
+    until(lambda: seen() == before)
     if after is None:
-        assert "Connect a picture" in desk.root.locator(".griddot-hint").inner_text()
+        desk.hints("Connect a picture")
         return
     run(desk.page, server)
-    assert seen() == after
+    until(lambda: seen() == after)
 
 
 @each_renderer
@@ -802,17 +945,15 @@ def test_a_mask_joins_in_after_a_run(desk: Desk, server: ComfyServer) -> None:
         mask.connect(0, focus, focus.findInputSlot('mask'));
     }""")
     desk.text = unseen()
-    page.wait_for_timeout(500)
+    desk.hints("after a run")
+    until(lambda: yellow(desk.pixel(0.29, 0.74)))
     bright = desk.pixel(0.2, 0.74)
-    assert "after a run" in desk.root.locator(".griddot-hint").inner_text()
     _, outputs = run(page, server)
     (message,) = (output["griddot"][0] for output in outputs.values() if "griddot" in output)
     assert message["mask"] == [[0.25] * message["columns"]] * message["rows"]
-    shaded = desk.pixel(0.2, 0.74)
-    assert shaded[0] < 0.65 * bright[0]
+    until(lambda: desk.pixel(0.2, 0.74)[0] < 0.65 * bright[0])
     page.evaluate(f"{FOCUS}[0].disconnectInput({FOCUS}[0].findInputSlot('mask'))")
-    page.wait_for_timeout(500)
-    assert desk.pixel(0.2, 0.74)[0] > 0.9 * bright[0]
+    until(lambda: desk.pixel(0.2, 0.74)[0] > 0.9 * bright[0])
 
 
 @each_renderer
@@ -829,14 +970,13 @@ def test_dots_from_another_node_are_shown_and_left_alone(desk: Desk, server: Com
     }""",
         text,
     )
-    page.wait_for_timeout(500)
-    assert "another node" in desk.root.locator(".griddot-hint").inner_text()
+    desk.hints("another node")
     desk.click(0.5, 0.5)
     desk.press("Enter")
     desk.button("Show the dots as text").click()
     assert desk.text == "" and desk.root.locator("textarea").get_attribute("readonly") is not None
     run(page, server)
-    assert desk.root.locator("textarea").input_value() == text
+    until(lambda: desk.shown == text)
     assert desk.text == ""
 
 
@@ -862,16 +1002,15 @@ def test_fingers(browser: Browser, server: ComfyServer, picture: str) -> None:
         sized = dot(x, y, r=to_x - x)
         assert desk.text == text_of(dot(*first), sized)
         finger("touchStart", 0.3, 0.3)
-        page.wait_for_timeout(800)
+        until(lambda: desk.text == text_of(sized))  # a long press has removed it
         finger("touchEnd")
-        assert desk.text == text_of(sized)  # a long press has removed it
         place = finger("touchStart", 0.2, 0.8)
-        page.wait_for_timeout(800)
+        until(lambda: desk.text == text_of(sized, dot(*place, w=-1)))
         finger("touchEnd")
         assert desk.text == text_of(sized, dot(*place, w=-1))
         page.evaluate("document.activeElement.blur()")
-        page.keyboard.press("Control+z")
-        page.wait_for_function(f"{FOCUS}.length && (node => {TEXT})({FOCUS}[0]) === {json.dumps(text_of(sized))}")
+        desk.undo()
+        assert desk.text == desk.shown == text_of(sized)
     context.close()
 
 

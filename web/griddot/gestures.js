@@ -1,6 +1,7 @@
 /** Pointer, wheel and keys become a new list of dots. */
 
 import { clamp, MAX_DOTS, rounded, tidy } from "./arithmetic.js";
+import { later } from "./later.js";
 
 /**
  * @typedef {import("./arithmetic.js").Dot} Dot
@@ -114,7 +115,7 @@ export class Gestures {
     if (mode === "paint") this.stroke(left, top, left, top);
     if (mode === "move" || mode === "radius") this.board.select(target.index);
     if (event.pointerType === "touch" && (mode === "move" || mode === "new")) {
-      this.drag.timer = setTimeout(() => this.longPress(), LONG_PRESS);
+      this.drag.hold = later(() => this.longPress(), LONG_PRESS);
     }
   }
 
@@ -130,7 +131,7 @@ export class Gestures {
     this.pointer = [left, top];
     const far = Math.hypot(left - drag.left, top - drag.top) > STILL * scale;
     if (!drag.moved && !far && drag.mode !== "paint") return;
-    clearTimeout(drag.timer);
+    drag.hold?.();
     drag.moved = true;
     const { view } = board;
     const { index } = drag.target;
@@ -158,7 +159,7 @@ export class Gestures {
   up(event) {
     if (!this.drag || event.pointerId !== this.drag.pointer) return;
     const { drag, board } = this;
-    clearTimeout(drag.timer);
+    drag.hold?.();
     this.drag = null;
     if (drag.mode === "new" && !drag.moved) {
       const [x, y] = board.view.place(drag.left, drag.top);
@@ -180,10 +181,10 @@ export class Gestures {
   cancel() {
     if (!this.drag) return;
     const { drag } = this;
-    clearTimeout(drag.timer);
+    drag.hold?.();
     this.drag = null;
     if (this.canvas.hasPointerCapture(drag.pointer)) this.canvas.releasePointerCapture(drag.pointer);
-    if (drag.dots !== drag.before) this.board.change(drag.before, drag.selected, true);
+    if (drag.dots !== drag.before) this.board.change(drag.before, drag.selected, false);
     this.board.redraw();
   }
 
@@ -251,6 +252,7 @@ export class Gestures {
     }
     event.preventDefault();
     event.stopPropagation();
+    if (this.drag) return;
     const pixels = (event.deltaY || event.deltaX) * (event.deltaMode === 1 ? NOTCH / 3 : event.deltaMode === 2 ? NOTCH : 1);
     this.wheeled -= (clamp(pixels, -NOTCH, NOTCH) / NOTCH) * WHEEL_STEP;
     const by = Math.trunc(rounded(this.wheeled * 100, 6)) / 100;
@@ -280,7 +282,8 @@ export class Gestures {
     const { dots, selected, view } = board;
     const dot = dots[selected];
     const step = event.shiftKey ? BIG_STEP : STEP;
-    const set = (made) => board.change(replaced(dots, selected, made), selected, "soon");
+    const done = event.repeat ? "soon" : true; // the interface takes a step for each key, but not while it is held
+    const set = (made) => board.change(replaced(dots, selected, made), selected, done);
     const turn = (by) => () => dots.length && board.select((Math.max(selected, by > 0 ? -1 : 0) + by + dots.length) % dots.length);
     const actions = { PageDown: turn(1), PageUp: turn(-1) };
     if (!dot) {

@@ -19,7 +19,10 @@ app.registerExtension({
   name: "qwen2vlflux.GridDot",
   setup() {
     const turned = (event) => [...panels].find((panel) => panel.canvas === event.target)?.gestures.wheel(event);
+    const heard = (event) => panels.forEach((panel) => panel.heard(event));
     window.addEventListener("wheel", turned, { capture: true, passive: false });
+    window.addEventListener("keydown", heard, { capture: true });
+    window.addEventListener("pointerdown", heard, { capture: true });
     setInterval(() => {
       if (!document.hidden) panels.forEach((panel) => panel.refresh());
     }, PULSE);
@@ -44,7 +47,8 @@ function addPanel(node) {
   chain(text, "callback", () => panel.refresh());
   chain(node, "onExecuted", () => panel.refresh());
   chain(node, "onConnectionsChange", () => panel.refresh());
-  chain(node, "onAdded", () => panels.add(panel));
+  chain(node, "onAdded", () => panels.add(panel) && panel.arrived());
+  chain(node, "onConfigure", () => panel.configured());
   chain(node, "onRemoved", () => panels.delete(panel) && panel.removed());
   node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
 }

@@ -6,6 +6,7 @@ import { addressOf, load, locator, originOf, outputsOf, pictureAt } from "./back
 import { draw } from "./drawing.js";
 import { Gestures } from "./gestures.js";
 import { icon } from "./icons.js";
+import { later } from "./later.js";
 import { inverted, PRESETS } from "./presets.js";
 import { View } from "./view.js";
 
@@ -13,17 +14,14 @@ import { View } from "./view.js";
 
 const STYLE = new URL("griddot.css", import.meta.url).href;
 const BRUSH = 0.12;
-const SOON = 400; // ms without a change that end a burst of wheel or keys
+const SOON = 1000; // ms without a change that end a burst of the wheel or of a held key
 const MOST_PIXELS = 2048; // of the canvas's sides, at high zoom
 const MOST_GRID = 4096;
 const ENTRIES = { x: [0, 1, 0.01], y: [0, 1, 0.01], r: [MIN_RADIUS, MAX_RADIUS, 0.01], w: [-1, 1, 0.05] };
 const SQUARE = { width: 1, height: 1 };
 
-const JUST = 300; // ms; the graph takes the focus before it removes its nodes
-const UNDONE = 3000; // ms, for the interface to make the nodes anew
-
-/** @type {Map<string, {state: object, focused: boolean, when: number}>} of removed panels, by their place */
-const left = new Map();
+/** @type {Map<string, Panel>} by the place of their node */
+const placed = new Map();
 
 /** Address of the upstream picture when a run's message was first seen. */
 const ranWith = new WeakMap();
@@ -66,27 +64,46 @@ export class Panel {
     this.refresh();
   }
 
-  /** The node goes. Undo makes all nodes anew, and somebody at work goes on where they were. */
+  /** The node goes. When undo makes all nodes anew, the next of this place follows at once. */
   removed() {
-    const { selected, tool, sign, brush, showsText } = this;
-    const focused = document.activeElement === this.canvas || performance.now() - this.blurred < JUST;
-    if (this.place) left.set(this.place, { state: { selected, tool, sign, brush, showsText }, focused, when: Date.now() });
+    const { place } = this;
+    this.callOff?.();
+    this.callOff = undefined;
+    this.gestures.cancel();
+    setTimeout(() => placed.get(place) === this && placed.delete(place));
   }
 
-  /** The node has its place in a graph now. */
+  /** The node is in a graph; made anew by undo perhaps, and then somebody at work goes on where they were. */
   arrived() {
-    const before = left.get(this.place);
-    left.delete(this.place);
-    if (!before || Date.now() - before.when > UNDONE) return;
-    Object.assign(this, before.state);
-    if (this.selected >= this.dots.length) this.selected = -1;
-    if (before.focused) this.focusWhenShown();
-    this.update();
+    const { node } = this;
+    if (node.graph.rootGraph !== app.rootGraph) return;
+    this.place = `${node.graph.rootGraph.id}/${locator(node)}`;
+    const before = placed.get(this.place);
+    placed.set(this.place, this);
+    if (!before || before === this) return;
+    const { selected, tool, sign, brush, showsText, inUse, root } = before;
+    Object.assign(this, { selected, tool, sign, brush, showsText, inUse });
+    if (window.LiteGraph?.vueNodesMode) root.replaceWith(this.root); // Vue keeps what it has for a node of the same id
   }
 
-  focusWhenShown(tries = 30) {
-    if (this.canvas.isConnected) this.canvas.focus({ preventScroll: true });
-    else if (tries) requestAnimationFrame(() => this.focusWhenShown(tries - 1));
+  /** The node has its values. */
+  configured() {
+    this.refresh();
+    this.select(this.dots[this.selected] ? this.selected : -1);
+  }
+
+  /** Somebody does something, here or elsewhere: a burst ends before it, and it meets what is there now. */
+  heard(event) {
+    const { activeElement, body } = document;
+    const here = activeElement === this.canvas || (this.inUse && activeElement === body);
+    this.inUse = event.type === "keydown" && here;
+    if (!event.repeat) this.finish();
+    this.refresh();
+  }
+
+  /** Who works with keys goes on with them when the interface has put the panel elsewhere. */
+  keepFocus() {
+    if (this.inUse && document.activeElement === document.body) this.canvas.focus({ preventScroll: true });
   }
 
   // ---- elements
@@ -182,10 +199,7 @@ export class Panel {
       else if (plain && event.target !== this.canvas && event.key !== "Tab") event.stopPropagation(); // not for the graph
     });
     on(this.canvas, "focus", () => this.redraw());
-    on(this.canvas, "blur", () => {
-      this.blurred = performance.now();
-      this.redraw();
-    });
+    on(this.canvas, "blur", () => this.redraw());
   }
 
   touched(event) {
@@ -221,18 +235,34 @@ export class Panel {
     return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale, scale];
   }
 
-  /** Take dots over, into the node's text too. `done` makes a step of undo: at once, or "soon" after the last change. */
+  /**
+   * Take dots over. `done` puts them into the node's text and makes a step of undo: at once, or "soon" after the last
+   * change to a dot. Until then a gesture goes on, of which the interface is to capture nothing.
+   */
   change(dots, selected, done) {
+    if (done !== "soon" || selected !== this.selected) this.finish();
+    const text = formatDots(dots);
     this.dots = dots;
     this.broken = "";
     this.selected = selected;
-    this.text = formatDots(dots);
-    this.widget.value = this.text;
-    this.update();
-    clearTimeout(this.soon);
-    if (done === "soon") this.soon = setTimeout(() => this.capture(), SOON);
-    else if (done) this.capture();
+    if (done) {
+      this.text = text;
+      this.widget.value = text;
+    }
+    this.update(text);
     this.announce();
+    if (done === "soon") {
+      this.callOff?.();
+      this.callOff = later(() => this.finish(), SOON);
+    } else if (done) this.capture();
+  }
+
+  /** A burst is over. */
+  finish() {
+    if (!this.callOff) return;
+    this.callOff();
+    this.callOff = undefined;
+    this.capture();
   }
 
   select(index) {
@@ -324,7 +354,6 @@ export class Panel {
 
   /** One step of undo, unless the interface has taken it already. */
   capture() {
-    clearTimeout(this.soon);
     app.canvas?.emitBeforeChange();
     app.canvas?.emitAfterChange();
   }
@@ -332,6 +361,7 @@ export class Panel {
   /** Look at what may have changed around the node: its text, its links, the pictures, its last run, the zoom. */
   refresh() {
     const { node } = this;
+    this.keepFocus();
     const input = node.inputs?.find((each) => each.name === this.widget.name || each.widget?.name === this.widget.name);
     const linked = Boolean(node.graph) && input?.link != null;
     const source = node.graph ? pictureAt(node, "tokens") : null;
@@ -344,16 +374,11 @@ export class Panel {
     const text = linked ? (fresh?.dots ?? "") : String(this.widget.value ?? "");
     const zoom = this.canvas.getBoundingClientRect().width;
     if (now === this.around && text === this.text && zoom === this.zoom && fresh?.message === this.message) return;
-    const place = node.graph && `${node.graph.rootGraph?.id}/${locator(node)}`;
     Object.assign(this, { around: now, linked, zoom, message: fresh?.message, masked });
     this.grid = fresh && { rows: fresh.rows, columns: fresh.columns };
     this.mask = masked ? (fresh?.mask ?? null) : null;
     this.picture = this.choose(source, fresh);
     this.read(text);
-    if (place && place !== this.place) {
-      this.place = place;
-      this.arrived();
-    }
   }
 
   /** The picture just before the encoder, the one of the last run, or one from farther up. */
@@ -394,7 +419,7 @@ export class Panel {
   }
 
   /** Bring the controls up to date, and the picture with the next frame. */
-  update() {
+  update(shownText = this.text ?? "") {
     const { buttons, locked } = this;
     const press = (button, on) => button.setAttribute("aria-pressed", String(on));
     press(buttons.point, this.tool === "point");
@@ -414,7 +439,7 @@ export class Panel {
     press(buttons.text, text);
     this.area.hidden = !text;
     this.area.readOnly = this.linked;
-    if (this.area.value !== this.text) this.area.value = this.text ?? "";
+    if (this.area.value !== shownText) this.area.value = shownText;
     this.alert.hidden = !this.broken;
     this.alert.textContent = this.broken;
     this.root.classList.toggle("griddot-broken", Boolean(this.broken));
@@ -436,6 +461,7 @@ export class Panel {
 
   paint() {
     const { canvas, gestures } = this;
+    this.keepFocus();
     const box = canvas.getBoundingClientRect();
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     if (!width || !height) return;
