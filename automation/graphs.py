@@ -1,7 +1,7 @@
 """Prompts in API form: the same graphs as the bundled workflows, as functions of what changes from run to run.
 
 Every function takes the fields of `Settings` as keywords. Pictures come from the node `save`, maps from
-`focus_save`, `depth_save`, `line_save` and `segment_save` where there are such.
+`focus_save`, `focus_late_save`, `focus_2_save`, `depth_save`, `line_save` and `segment_save` where there are such.
 """
 
 from __future__ import annotations
@@ -76,6 +76,35 @@ def variation(image: str, **settings: object) -> Prompt:
         **_conditioning(told),
         "size": size,
         **_sampling(told, conditioning=["connect", 0], latent=["size", 0], strength=1.0),
+    }
+
+
+def focus_over_time(image: str, *, late: str, change: float = 0.4, **settings: object) -> Prompt:
+    """Variations that the focus `dots` begins and the focus `late` ends, from a share of the sampling on."""
+    graph = variation(image, **settings)
+    connect = graph["connect"]["inputs"]
+    return graph | {
+        "focus_late": node("GridDotFocus", tokens=["encode", 0], dots=late, mode=graph["focus"]["inputs"]["mode"]),
+        "focus_late_save": node("MaskPreview", mask=["focus_late", 1]),
+        "connect_late": node("Qwen2VLConnector", **{**connect, "tokens": ["focus_late", 0]}),
+        "early": node("ConditioningSetTimestepRange", conditioning=["connect", 0], start=0.0, end=change),
+        "late": node("ConditioningSetTimestepRange", conditioning=["connect_late", 0], start=change, end=1.0),
+        "both": node("ConditioningCombine", conditioning_1=["early", 0], conditioning_2=["late", 0]),
+        "guidance": node("FluxGuidance", **{**graph["guidance"]["inputs"], "conditioning": ["both", 0]}),
+    }
+
+
+def two_references(image: str, other: str, *, other_dots: str, **settings: object) -> Prompt:
+    """Variations of parts of two pictures: that under the focus `dots`, and that of the other under its own."""
+    graph = variation(image, **settings)
+    focus = graph["focus"]["inputs"]
+    return graph | {
+        "image_2": node("LoadImage", image=other),
+        "encode_2": node("Qwen2VLEncode", **{**graph["encode"]["inputs"], "image": ["image_2", 0]}),
+        "focus_2": node("GridDotFocus", **{**focus, "tokens": ["encode_2", 0], "dots": other_dots}),
+        "focus_2_save": node("MaskPreview", mask=["focus_2", 1]),
+        "join": node("Qwen2VLJoinTokens", tokens_1=["focus", 0], tokens_2=["focus_2", 0]),
+        "connect": node("Qwen2VLConnector", **{**graph["connect"]["inputs"], "tokens": ["join", 0]}),
     }
 
 

@@ -43,6 +43,11 @@ class References:
     def __len__(self) -> int:
         return len(self.scenes)
 
+    def laid_out_anew(self) -> References:
+        """The same scenes in other layouts on the same canvas, the same ones each time."""
+        generator = torch.Generator().manual_seed(SEED - 1)
+        return References(self.scenes, random_layout(self.scenes, self.layout.canvas, generator))
+
     def renders(self, scale: float = UNIT) -> Iterator[torch.Tensor]:
         """The pictures [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""
         width, height = (round(extent * scale) for extent in self.layout.canvas)

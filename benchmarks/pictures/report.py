@@ -68,27 +68,41 @@ def report(figures: dict) -> str:
             for name, title in (("pictures", "pictures of this shape"), ("references", "references of this shape"))
         ),
         "",
+        *_modes(figures["modes"]),
+        "",
         f"a picture takes {effort['seconds']:.2f} s; the server has {effort['memory'] / 2**30:.2f} GiB at most, "
         f"{effort['added'] / 2**20:.0f} MiB more than between pictures",
     ]
     return "\n".join(lines)
 
 
-def write_sheets(
-    folder: Path, name: str, references: Sequence[Image.Image], made: Sequence[Image.Image], remarks: Sequence[str]
-) -> None:
-    """Sheets <name>_<number>.png: each reference beside the picture made of it, with a remark below."""
-    pairs = [(remark, _beside(*pair)) for *pair, remark in zip(references, made, remarks, strict=True)]
+def _modes(figures: dict) -> list[str]:
+    return [
+        _line(f"in all modes, {figures['references']} references", ("exact set", "in place")),
+        *(
+            _line(title, [_percent(rates["exact"]), _percent(rates.get("in place"))])
+            for title, rates in figures["rates"].items()
+        ),
+        "  in place: objects found again where the picture to redraw, or what the ControlNet sees, has them",
+    ]
+
+
+def write_sheets(folder: Path, name: str, rows: Sequence[Sequence[Image.Image]], remarks: Sequence[str]) -> None:
+    """Sheets <name>_<number>.png: the pictures of each row side by side, with a remark below."""
+    pairs = [(remark, _beside(row)) for row, remark in zip(rows, remarks, strict=True)]
     for number, start in enumerate(range(0, len(pairs), A_SHEET), start=1):
-        sheet = contact_sheet(name, "left the reference, right what was made of it", [], pairs[start : start + A_SHEET])
+        sheet = contact_sheet(name, "from the left: what was given, what was made", [], pairs[start : start + A_SHEET])
         sheet.save(folder / f"{name}_{number}.png")
 
 
-def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (left.width + WHITE_GAP + right.width, max(left.height, right.height)), "white")
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width + WHITE_GAP, 0))
-    return both
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    width = sum(picture.width for picture in pictures) + WHITE_GAP * (len(pictures) - 1)
+    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width + WHITE_GAP
+    return row
 
 
 def _line(title: str, values: Sequence[str]) -> str:

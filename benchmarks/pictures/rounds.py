@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 
 from qwen2vl_flux_pack.automation.graphs import Prompt, node, variation
 from qwen2vl_flux_pack.focus import MODES
@@ -16,11 +15,11 @@ from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, output_size
 from qwen2vl_flux_pack.training.demo.scenes import UNIT
 
 from .judge import Verdict, judge
+from .modes import Modes
 from .references import References, as_picture, as_values, held_out, share_met
-from .scores import Content, contents, difference, matches, shares, shuffled, spread, steered, steering
-from .studio import Made, Studio
+from .scores import Content, contents, difference, matches, place, shares, shuffled, spread, steered, steering
+from .studio import GUIDANCE, STEPS, Figures, Made, Show, Studio, verdicts_on
 
-STEPS, GUIDANCE = 20, 3.5
 SQUARE = "1:1"
 SHAPES = tuple(ratio for ratio in PUBLISHED_SIZES if ratio != SQUARE)
 RADIUS = 0.5
@@ -29,10 +28,6 @@ SEEDS = 4
 """Pictures of a reference whose layouts are compared."""
 LAYOUTS = 2000
 """Random layouts that give the spread by chance."""
-
-Figures = dict[str, object]
-Show = Callable[[str, Sequence[Image.Image], Sequence[Image.Image], Sequence[str]], None]
-"""What makes contact sheets: name, references, pictures made of them, and a remark on each."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ class Rounds:
             "focus": self.focus(),
             "diversity": self.diversity(),
             "shapes": self.shapes(),
+            "modes": Modes(self.studio, math.ceil(self.number / 8), self.show).figures(),
         }
 
     def variation(self) -> Figures:
@@ -65,7 +61,7 @@ class Rounds:
         effort = self.studio.effort(prompts)
         judged = self._judged("variation", prompts, references)
         own_size = self.studio.put("render", references.pictures(UNIT))
-        passed = self._verdicts(self.studio.make("autoencoder", self.studio.reconstructions(own_size)))
+        passed = verdicts_on(self.studio.make("autoencoder", self.studio.reconstructions(own_size)))
         drawn = [judge(values) for values in references.renders()]
 
         return {
@@ -90,7 +86,7 @@ class Rounds:
         dots = [json.dumps([{"x": x, "y": y, "r": RADIUS, "w": 1}]) for x, y in centres]
 
         def rates(made: Sequence[Made], what: str) -> dict[str, float]:
-            verdicts = self._verdicts(made)
+            verdicts = verdicts_on(made)
             results = [steered(*pair) for pair in zip(verdicts, wanted, strict=True)]
             self._show(what, references, made, verdicts, alone, [result.strict for result in results])
             return steering(results)
@@ -126,17 +122,19 @@ class Rounds:
         names = self.studio.put("diversity", references.pictures())
         prompts = [self._prompt(name, seed) for name in names for seed in range(SEEDS)]
         made = self.studio.make("diversity", prompts)
-        verdicts = self._verdicts(made)
+        verdicts = verdicts_on(made)
         centres = []
         for index, content in enumerate(contents(references.scenes)):
             of_seeds = verdicts[index * SEEDS : (index + 1) * SEEDS]
             for wanted in content.striped:
-                places = [_place(verdict, wanted) for verdict in of_seeds]
+                places = [place(verdict, wanted) for verdict in of_seeds]
                 if None not in places:
                     centres.append(places)
-        repeated = [picture for picture in references.pictures(UNIT) for _ in range(SEEDS)]
-        remarks = [f"seed {seed}" for _ in names for seed in range(SEEDS)]
-        self.show("diversity", repeated, [each.picture for each in made], remarks)
+        rows = [
+            (picture, *(each.picture for each in made[index * SEEDS : (index + 1) * SEEDS]))
+            for index, picture in enumerate(references.pictures(UNIT))
+        ]
+        self.show("diversity", rows, [f"seeds 0 to {SEEDS - 1}"] * len(rows))
         many = held_out(LAYOUTS * SEEDS, turn=3)
         apart = many.layout.centre[:, 0].unflatten(0, (-1, SEEDS))
         return {
@@ -164,27 +162,17 @@ class Rounds:
         return figures
 
     def _prompt(self, image: str, seed: int, **settings: object) -> Prompt:
-        return variation(
-            image,
-            checkpoint=self.studio.checkpoint,
-            size=UNIT,
-            steps=STEPS,
-            guidance=GUIDANCE,
-            seed=seed,
-            **settings,
-        )
+        return variation(image, **{**self.studio.settings, "seed": seed, **settings})
 
     def _judged(self, what: str, prompts: Sequence[Prompt], references: References) -> list[Verdict]:
         """Verdicts on what prompts give, one for each reference; sheets show which is exact."""
         made = self.studio.make(what, prompts)
-        verdicts = self._verdicts(made)
+        verdicts = verdicts_on(made)
         wanted = contents(references.scenes)
         right = [each.exact for each in matches(verdicts, wanted)]
         self._show(what, references, made, verdicts, wanted, right)
         return verdicts
 
-    def _verdicts(self, made: Sequence[Made]) -> list[Verdict]:
-        return [judge(as_values(each.picture)) for each in made]
 
     def _show(
         self,
@@ -199,7 +187,8 @@ class Rounds:
             f"{index} {'right' if good else 'wrong'} {difference(*pair)}"
             for index, (good, *pair) in enumerate(zip(right, verdicts, wanted, strict=True))
         ]
-        self.show(what, list(references.pictures(UNIT)), [each.picture for each in made], remarks)
+        pictures = (each.picture for each in made)
+        self.show(what, list(zip(references.pictures(UNIT), pictures, strict=True)), remarks)
 
     def _map_error(self, made: Made, published: torch.Tensor) -> float:
         """Most difference between the focus map that a run shows, as a picture, and the published weights."""
@@ -235,8 +224,3 @@ def masked(prompt: Prompt, mask: str) -> Prompt:
         "mask": node("LoadImageMask", image=mask, channel="red"),
         "focus": {**focus, "inputs": inputs},
     }
-
-
-def _place(verdict: Verdict, wanted: tuple[int, int]) -> tuple[float, float] | None:
-    """Where a verdict has an object of a kind and a colour, in pixels."""
-    return next((thing.centre for thing in verdict.things if (thing.kind, thing.colour) == wanted), None)

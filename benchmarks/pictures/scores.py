@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,6 +135,22 @@ def shuffled(verdicts: Sequence[Verdict], wanted: Sequence[Content]) -> list[Mat
         for other, content in enumerate(wanted)
         if own != other
     ]
+
+
+def place(verdict: Verdict, wanted: tuple[int, int]) -> tuple[float, float] | None:
+    """Where a verdict has an object of a kind and a colour, in pixels."""
+    return next((thing.centre for thing in verdict.things if (thing.kind, thing.colour) == wanted), None)
+
+
+def in_place(verdicts: Sequence[Verdict], wanted: Sequence[Content], centres: torch.Tensor, reach: float) -> float:
+    """Share 0..1 of the objects wanted that are found within `reach` of their centres [B, 3, 2]; all in pixels."""
+    right = total = 0
+    for verdict, content, expected in zip(verdicts, wanted, centres.tolist(), strict=True):
+        for each, (x, y) in zip(content.striped, expected, strict=False):
+            found = place(verdict, each)
+            right += found is not None and math.dist(found, (x, y)) <= reach
+            total += 1
+    return right / total
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,22 +18,35 @@ from PIL import Image
 from qwen2vl_flux_pack.automation.client import ComfyClient, Run
 from qwen2vl_flux_pack.automation.graphs import Prompt, node
 from qwen2vl_flux_pack.automation.server import ComfyServer, default_comfyui, leave_on_terminate
+from qwen2vl_flux_pack.training.demo.scenes import UNIT
 
 from ..memory import resident, restart_high_water
 from ..pack import ROOT
+from .judge import Verdict, judge
+from .references import as_values
 
 LOG = ROOT / ".dev" / "pictures.log"
+STEPS, GUIDANCE = 20, 3.5
 QUEUED = 2
 """Prompts that are at the server at a time, so that it need not wait for the next one."""
 TIMED = 9
 
+Figures = dict[str, object]
+Show = Callable[[str, Sequence[Sequence[Image.Image]], Sequence[str]], None]
+"""What makes contact sheets: name, rows of pictures that lie side by side, and a remark on each row."""
+
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A picture that the server made, and the run it came of."""
+    """A picture that the server made, the first of the run it came of."""
 
     picture: Image.Image
     run: Run
+
+
+def verdicts_on(made: Iterable[Made]) -> list[Verdict]:
+    """What the judge says of each."""
+    return [judge(as_values(each.picture)) for each in made]
 
 
 class Studio:
@@ -45,7 +58,12 @@ class Studio:
         self.inputs = inputs
         self.checkpoint = checkpoint
 
-    def put(self, name: str, pictures: Iterator[Image.Image]) -> list[str]:
+    @property
+    def settings(self) -> dict[str, object]:
+        """Of every picture, as automation.graphs takes them."""
+        return {"checkpoint": self.checkpoint, "size": UNIT, "steps": STEPS, "guidance": GUIDANCE}
+
+    def put(self, name: str, pictures: Iterable[Image.Image]) -> list[str]:
         """Save pictures where LoadImage finds them; returns what it calls them."""
         names = []
         for index, picture in enumerate(pictures):

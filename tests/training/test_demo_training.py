@@ -10,7 +10,16 @@ from safetensors import safe_open
 
 from qwen2vl_flux_pack.focus import Dot, circle
 from qwen2vl_flux_pack.training.batches import Batch
-from qwen2vl_flux_pack.training.demo import autoencoder, controlled, encoder, make, pairs, prompts, variation
+from qwen2vl_flux_pack.training.demo import (
+    annotators,
+    autoencoder,
+    controlled,
+    encoder,
+    make,
+    pairs,
+    prompts,
+    variation,
+)
 from qwen2vl_flux_pack.training.demo.references import Source, seen
 from qwen2vl_flux_pack.training.demo.scenes import random_layout, random_scenes
 
@@ -245,6 +254,8 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
     from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
     from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
+    from qwen2vl_flux_pack.models.anyline import load_anyline
+    from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
     from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 
     for module in (pairs, controlled):
@@ -255,6 +266,8 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(autoencoder.train, "__defaults__", (2, 2))  # steps
     monkeypatch.setattr(encoder.train, "__defaults__", (2,))
     monkeypatch.setattr(encoder, "BATCH", 4)
+    for learned in (annotators.train_depth, annotators.train_line):
+        monkeypatch.setattr(learned, "__defaults__", (2,))
     for name in ("VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
         recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=0)
         monkeypatch.setattr(make, name, recipe)
@@ -268,6 +281,7 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     assert (made / "README.md").read_text() == "kept" and not (made / "flux" / "old").exists()
     load_transformer(made), load_vae(made), load_text_encoders(made, True), load_qwen2vl(made)
     assert load_controlnet(made / "controlnet").control_model.num_union_modes == controlled.MODES
+    load_depth_anything(made / "depth-anything-v2" / "scenes"), load_anyline(made / "anyline" / "MTEED.safetensors")
     assert (made / "reference.png").is_file()
     caplog.clear()
     make.main(arguments)

@@ -16,6 +16,7 @@ from qwen2vl_flux_pack.benchmarks.pictures.scores import (
     Match,
     contents,
     difference,
+    in_place,
     match,
     matches,
     shares,
@@ -297,6 +298,20 @@ def test_spread_over_seeds():
     across = torch.tensor([[[0.2, 0.2], [0.8, 0.2]]])
     assert spread(still, (1.0, 1.0)) == {"cells": 1.0, "distance": 0.0}
     assert spread(across, (1.0, 1.0)) == pytest.approx({"cells": 2.0, "distance": 0.6})
+
+
+def test_objects_are_in_place_or_not():
+    """Drawn as one layout has them: all of them there, and none of those that another layout has elsewhere."""
+    one = held_out(24, turn=104)
+    other = one.laid_out_anew()
+    assert torch.equal(other.layout.centre, one.laid_out_anew().layout.centre)
+    wanted, verdicts = contents(one.scenes), [judge(values) for values in one.renders()]
+    assert in_place(verdicts, wanted, one.layout.centre * UNIT, 0.1 * UNIT) == 1
+    moved = (one.layout.centre - other.layout.centre).norm(dim=-1)[one.scenes.present] > 0.1
+    assert in_place(verdicts, wanted, other.layout.centre * UNIT, 0.1 * UNIT) == pytest.approx(
+        1 - float(moved.float().mean()), abs=0.05
+    )
+    assert in_place([Verdict(0, 0, ())] * 24, wanted, one.layout.centre * UNIT, 0.1 * UNIT) == 0
 
 
 def test_held_out_scenes_are_the_same_each_time_and_their_share_is_counted():

@@ -7,12 +7,14 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import T5EncoderModel
 
 from ...checkpoints.qwen2vl import read_config
@@ -22,17 +24,17 @@ from ..networks import Networks, read_networks
 from ..output import Output
 from ..recipe import Recipe
 from ..trainer import train
-from . import autoencoder, controlled, encoder, layout, pairs, pictures, prompts, variation
+from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, variation
 from .previews import Previews
 from .stored import write
 
 SEED = 2026
 
 VARIATION = Recipe(
-    steps=8000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    steps=10_000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-VARIATION_RATE, VARIATION_TURN = 8e-4, 0.5
+VARIATION_RATE, VARIATION_TURN = 2.5e-3, 0.4
 GUIDANCE = Recipe(
     steps=800, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
@@ -47,7 +49,7 @@ CONTROL = Recipe(
     steps=1600, batch_size=32, accumulation=1, max_norm=1.0, gradient_checkpointing=False,
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
-CONTROL_RATE = 8e-4
+CONTROL_RATE = 1.5e-3
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 THREADS = 2
@@ -163,11 +165,26 @@ def fit(
 ) -> None:
     output = Output(place)
     previews = Previews(shop.encoder(), shop.autoencoder(), output.samples)
-    with output.claim():
+    with output.claim(), plain_attention():
         train(
             recipe, networks, batches, objective, base, output,
             optimizers=optimizers, schedule=schedule, sample=previews, resume=output.is_begun,
         )  # fmt: skip
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """On a processor, attention as two products in bf16: the fused kernel takes longer, most of all backwards."""
+    if DEVICE.type != "cpu":
+        yield
+        return
+    allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(allowed)
 
 
 def stored_pairs(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
@@ -207,12 +224,21 @@ def make_controlnet(shop: Workshop, place: Path, generator: torch.Generator) -> 
     objective.controlnet.to(torch.bfloat16).save_pretrained(place / "controlnet")
 
 
+def make_depth(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    annotators.save_depth(annotators.train_depth(generator, DEVICE), place / "depth-anything-v2" / "scenes")
+
+
+def make_line(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    annotators.save_line(annotators.train_line(generator, DEVICE), place / "anyline" / "MTEED.safetensors")
+
+
 def make_demo(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """The embedded checkpoint as it is shipped, but for its README."""
     checkpoint = final(shop.place("prompts"))
     for part in ("flux", "qwen2-vl"):
         shutil.copytree(checkpoint / part, place / part, dirs_exist_ok=True)
-    shutil.copytree(shop.place("controlnet") / "controlnet", place / "controlnet", dirs_exist_ok=True)
+    for step, part in (("controlnet", "controlnet"), ("depth", "depth-anything-v2"), ("line", "anyline")):
+        shutil.copytree(shop.place(step) / part, place / part, dirs_exist_ok=True)
     pictures.write(place)
 
 
@@ -226,6 +252,8 @@ STEPS = {
     "prompts": make_prompts,
     "hints": make_hints,
     "controlnet": make_controlnet,
+    "depth": make_depth,
+    "line": make_line,
     "demo": make_demo,
 }
 

@@ -19,7 +19,7 @@ SIZES = (
     *((192, 80), (80, 192), (160, 160), (192, 96), (96, 192)),
 )
 """(width, height) in pixels of the pictures that the small model makes, and is shown."""
-SHARES = (0.4, 0.08, 0.08, 0.08, 0.08, 0.06, 0.06, 0.06, 0.05, 0.05)
+SHARES = (0.52, 0.07, 0.07, 0.07, 0.07, 0.04, 0.04, 0.04, 0.04, 0.04)
 """How often each of SIZES is drawn in training."""
 
 ENLARGED = 1.5

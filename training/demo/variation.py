@@ -32,6 +32,7 @@ HINT = 0.15
 EVEN_TIMES = 0.25
 """Share of times drawn evenly; the others favour noise, where the layout is decided."""
 TIME_MEAN, TIME_SPREAD = 0.7, 1.1
+MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
 SHARPENED = 0.4
 """Guidance g is distilled into the picture of a guidance scale of 1 + 0.4 (g - 1)."""
@@ -72,7 +73,8 @@ def new_networks() -> Networks:
 
 
 def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of transformer blocks but for their modulation, AdamW for all else that trains."""
+    """Muon at MUON times the rate for the matrices of transformer blocks but for their modulation, AdamW for all else
+    that trains."""
     trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
     matrices = {
         name: value
@@ -81,7 +83,7 @@ def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     }
     others = [value for name, value in trained.items() if name not in matrices]
     return [
-        torch.optim.Muon(list(matrices.values()), lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(list(matrices.values()), lr=MUON * rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(
             [
                 {"params": [value for value in others if value.ndim > 1], "weight_decay": 0.02},
