@@ -79,9 +79,9 @@ def variation(image: str, **settings: object) -> Prompt:
     }
 
 
-def focus_over_time(image: str, *, late: str, change: float = 0.4, **settings: object) -> Prompt:
+def focus_over_time(image: str, *, dots: str, late: str, change: float = 0.4, **settings: object) -> Prompt:
     """Variations that the focus `dots` begins and the focus `late` ends, from a share of the sampling on."""
-    graph = variation(image, **settings)
+    graph = variation(image, dots=dots, **settings)
     connect = graph["connect"]["inputs"]
     return graph | {
         "focus_late": node("GridDotFocus", tokens=["encode", 0], dots=late, mode=graph["focus"]["inputs"]["mode"]),
@@ -94,14 +94,14 @@ def focus_over_time(image: str, *, late: str, change: float = 0.4, **settings: o
     }
 
 
-def two_references(image: str, other: str, *, other_dots: str, **settings: object) -> Prompt:
+def two_references(image: str, other: str, *, dots: str, other_dots: str, **settings: object) -> Prompt:
     """Variations of parts of two pictures: that under the focus `dots`, and that of the other under its own."""
-    graph = variation(image, **settings)
-    focus = graph["focus"]["inputs"]
+    graph = variation(image, dots=dots, **settings)
+    mode = graph["focus"]["inputs"]["mode"]
     return graph | {
         "image_2": node("LoadImage", image=other),
         "encode_2": node("Qwen2VLEncode", **{**graph["encode"]["inputs"], "image": ["image_2", 0]}),
-        "focus_2": node("GridDotFocus", **{**focus, "tokens": ["encode_2", 0], "dots": other_dots}),
+        "focus_2": node("GridDotFocus", tokens=["encode_2", 0], dots=other_dots, mode=mode),
         "focus_2_save": node("MaskPreview", mask=["focus_2", 1]),
         "join": node("Qwen2VLJoinTokens", tokens_1=["focus", 0], tokens_2=["focus_2", 0]),
         "connect": node("Qwen2VLConnector", **{**graph["connect"]["inputs"], "tokens": ["join", 0]}),

@@ -1,5 +1,5 @@
 """Makes docs/variations.jpg and the workflows' thumbnails anew, with the embedded checkpoint and on a real server: each
-thumbnail by the graph of its workflow, on the scenes of demo/ that suit it.
+thumbnail by the graph of its workflow, on the scenes of demo/ that suit it. Single files give what the folder gives.
 
 SAM 2 is no part of the embedded checkpoint; where a workflow uses it, the object is masked by hand as it would.
 """

@@ -20,6 +20,8 @@ def run(references: int, checkpoint: str, sheets: Path | None = None, figures: P
         if sheets:
             write_sheets(sheets, *sheet)
 
+    if figures:
+        figures.parent.mkdir(parents=True, exist_ok=True)
     if sheets:
         sheets.mkdir(parents=True, exist_ok=True)
     with studio(checkpoint) as opened:

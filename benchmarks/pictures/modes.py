@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from PIL import Image, ImageDraw
 
 from qwen2vl_flux_pack.automation.graphs import Hint, Prompt, controlnet, image_to_image, inpaint, node, variation
@@ -22,7 +24,7 @@ STRENGTHS = (0.4, 0.6, 0.8)
 PUBLISHED = 0.8
 ROOM = 1.2
 """Half the side of an inpainted square, in radii of the object that it hides."""
-DEPTH, LINE = "depth-anything-v2/scenes", "anyline/MTEED.safetensors"
+UNION, DEPTH, LINE = "controlnet", "depth-anything-v2/scenes", "anyline/MTEED.safetensors"
 FULL = 1.0
 
 
@@ -44,18 +46,22 @@ class Modes:
         references = held_out(self.number, turn=20)
         names = self.studio.put("guidance", references.pictures())
         settings = {f"guidance {value:g}": {"guidance": value} for value in (1.5, 5.0)}
-        prompts = {title: [self._variation(name, **told) for name in names] for title, told in settings.items()}
+        prompts = {
+            title: [self._variation(name, seed, **told) for seed, name in enumerate(names)]
+            for title, told in settings.items()
+        }
         for scale in (1.5, 2.5):
             prompts[f"cfg {scale:g} at guidance 1"] = [
-                with_scale(self._variation(name, guidance=1.0), scale) for name in names
+                with_scale(self._variation(name, seed, guidance=1.0), scale) for seed, name in enumerate(names)
             ]
         return self._rates("guidance", prompts, references)
 
     def batch(self) -> Figures:
         """Every picture of a batch."""
-        references = held_out(max(self.number // BATCH, 1), turn=21)
+        references = held_out(math.ceil(self.number / BATCH), turn=21)
         names = self.studio.put("batch", references.pictures())
-        made = self.studio.make("batch", [self._variation(name, batch_size=BATCH) for name in names])
+        prompts = [self._variation(name, seed, batch_size=BATCH) for seed, name in enumerate(names)]
+        made = self.studio.make("batch", prompts)
         batches = [[self.studio.fetched(image) for image in each.run.outputs["save"]["images"]] for each in made]
         rows = [[picture, *others] for picture, others in zip(references.pictures(UNIT), batches, strict=True)]
         self.show("batch", rows, [references.scenes.describe(index) for index in range(len(references))])
@@ -94,12 +100,16 @@ class Modes:
             ]
             for strength in (PUBLISHED, FULL)
         }
-        small = [mask.resize((UNIT, UNIT)) for mask in masks]
-        return self._rates("inpaint", prompts, references, references, [[mask] for mask in small])
+        hidden_one = references.scenes.only(torch.zeros(len(references), dtype=torch.long))
+        small = [[mask.resize((UNIT, UNIT))] for mask in masks]
+        return self._rates("inpaint", prompts, references, References(hidden_one, references.layout), small)
 
     def controlled(self) -> Figures:
         """ControlNet from pure noise: the tokens of one picture, and the depth and lines of another layout of the same
-        things; without any hint, the place is chance."""
+        things; without any hint, the place is chance. Left out for a checkpoint without these parts."""
+        parts = [f"{self.studio.checkpoint}/{part}" for part in (UNION, DEPTH, LINE)]
+        if not all(self.studio.lists(part) for part in parts):
+            return {}
         references = held_out(self.number, turn=24)
         guides = references.laid_out_anew()
         looks, layouts = (
@@ -111,7 +121,7 @@ class Modes:
             "lines 1": (0.0, FULL),
             "no hint": (0.0, 0.0),
         }
-        of_depth, of_lines = f"{self.studio.checkpoint}/{DEPTH}", f"{self.studio.checkpoint}/{LINE}"
+        union, of_depth, of_lines = parts
         prompts: dict[str, list[Prompt]] = {}
         for title, (depth, lines) in strengths.items():
             hints = [Hint("depth", of_depth, depth), Hint("line", of_lines, lines)]
@@ -119,7 +129,7 @@ class Modes:
                 controlnet(
                     layout,
                     hints,
-                    control_net=f"{self.studio.checkpoint}/controlnet",
+                    control_net=union,
                     reference=look,
                     as_published=True,
                     seed=seed,
@@ -129,8 +139,8 @@ class Modes:
             ]
         return self._rates("controlnet", prompts, references, guides)
 
-    def _variation(self, name: str, **settings: object) -> Prompt:
-        return variation(name, **{**self.studio.settings, **settings})
+    def _variation(self, name: str, seed: int, **settings: object) -> Prompt:
+        return variation(name, **{**self.studio.settings, "seed": seed, **settings})
 
     def _rates(
         self,
@@ -140,7 +150,7 @@ class Modes:
         layout: References | None = None,
         given: Sequence[Sequence[Image.Image]] | None = None,
     ) -> Figures:
-        """By title of some prompts each: the exact sets, and where a layout is given, the objects that keep to it.
+        """By title of some prompts each: the exact sets, and where a layout is given, its objects that are in place.
         The sheet has a row for each reference: what is `given` with it, its maps, and the pictures in order of the
         titles."""
         wanted = contents(references.scenes)
@@ -153,7 +163,9 @@ class Modes:
             verdicts = verdicts_on(pictures)
             rates[title] = {"exact": shares(matches(verdicts, wanted))["exact"]}
             if layout is not None:
-                rates[title]["in place"] = in_place(verdicts, wanted, layout.layout.centre * UNIT, NEAR)
+                rates[title]["in place"] = in_place(
+                    verdicts, contents(layout.scenes), layout.layout.centre * UNIT, NEAR
+                )
             told.append([difference(*pair) or "right" for pair in zip(verdicts, wanted, strict=True)])
         rows = []
         for index, picture in enumerate(references.pictures(UNIT)):

@@ -9,6 +9,8 @@ from PIL import Image
 
 from qwen2vl_flux_pack.automation.sheet import contact_sheet
 
+from .references import TRAINED_ON
+
 A_SHEET = 40
 """Pictures on a contact sheet."""
 WHITE_GAP = 4
@@ -39,9 +41,11 @@ def report(figures: dict) -> str:
     """All figures in lines; see rounds.Rounds.figures."""
     effort = figures["effort"]
     columns = ("pictures", "chance", "autoencoder", "renders")
+    rates = ("strict", "present", "other_absent", "alone")
     lines = [
         f"variations of {figures['references']} held-out references at {figures['steps']} steps, guidance "
-        f"{figures['guidance']}; {figures['met']:.0%} of what is in them (not where) was met in training",
+        f"{figures['guidance']}; {figures['met']:.0%} of what is in them (not where)",
+        f"is among {TRAINED_ON} random scenes, as many as the embedded checkpoint's FLUX learned from",
         _line("", columns),
         *(
             _line(title, [_percent(figures["variation"][column][name]) for column in columns])
@@ -49,16 +53,17 @@ def report(figures: dict) -> str:
         ),
         "  chance: judged by the other references; autoencoder, renders: the judge on pictures that are right",
         "",
-        _line("focus on one of two objects", ("strict", "it is there", "other colour gone")),
+        _line("focus on one of two objects", ("strict", "it is there", "other colour gone", "alone")),
         *(
-            _line(title, [_percent(figures["focus"][name][share]) for share in ("strict", "present", "other_absent")])
+            _line(title, [_percent(figures["focus"][name][rate]) for rate in rates])
             for name, title in FOCUS.items()
         ),
+        "  strict: it is there, and the other's colour gone; alone: nothing else is there at all",
         f"  the node's map differs from the published arithmetic by {figures['focus']['map error']:.4f} at most",
         "",
         _line(f"four seeds, {figures['diversity']['objects']} objects found in all", ("pictures", "chance")),
         *(
-            _line(title, [f"{figures['diversity'][column][name]:.2f}" for column in ("pictures", "chance")])
+            _line(title, [_number(figures["diversity"][column][name]) for column in ("pictures", "chance")])
             for name, title in (("cells", "different cells"), ("distance", "distance, in lengths of a side"))
         ),
         "",
@@ -78,12 +83,13 @@ def report(figures: dict) -> str:
 
 def _modes(figures: dict) -> list[str]:
     return [
-        _line(f"in all modes, {figures['references']} references", ("exact set", "in place")),
+        _line(f"in all modes, {figures['references']} pictures each", ("exact set", "in place")),
         *(
             _line(title, [_percent(rates["exact"]), _percent(rates.get("in place"))])
             for title, rates in figures["rates"].items()
         ),
-        "  in place: objects found again where the picture to redraw, or what the ControlNet sees, has them",
+        "  in place: objects found again where the picture to redraw (inpaint: what was under its mask), or what the "
+        "ControlNet sees, has them",
     ]
 
 
@@ -107,6 +113,10 @@ def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def _line(title: str, values: Sequence[str]) -> str:
     return f"{title:<{WIDTH}}" + "".join(f"{value:>{max(13, len(value) + 2)}}" for value in values)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _percent(share: float | None) -> str:

@@ -155,10 +155,11 @@ def in_place(verdicts: Sequence[Verdict], wanted: Sequence[Content], centres: to
 
 @dataclass(frozen=True)
 class Steered:
-    """A picture made under a focus on one of two objects."""
+    """A picture made under a focus on one of two objects; alone: it shows that one and nothing else."""
 
     present: bool
     other_absent: bool
+    alone: bool
 
     @property
     def strict(self) -> bool:
@@ -168,9 +169,11 @@ class Steered:
 def steered(verdict: Verdict, content: Content) -> Steered:
     """Whether the first of two objects is there, and no object has the second one's colour."""
     first, (_, other) = content.striped
+    seen = [(thing.kind, thing.colour) for thing in verdict.things]
     return Steered(
-        present=first in {(thing.kind, thing.colour) for thing in verdict.things},
-        other_absent=other not in {thing.colour for thing in verdict.things},
+        present=first in seen,
+        other_absent=other not in {colour for _, colour in seen},
+        alone=seen == [first],
     )
 
 
@@ -178,13 +181,15 @@ def steering(results: Sequence[Steered]) -> dict[str, float | None]:
     """Shares 0..1 of the pictures."""
     return {
         name: _ratio(sum(getattr(each, name) for each in results), len(results))
-        for name in ("strict", "present", "other_absent")
+        for name in ("strict", "present", "other_absent", "alone")
     }
 
 
-def spread(centres: torch.Tensor, canvas: tuple[float, float]) -> dict[str, float]:
+def spread(centres: torch.Tensor, canvas: tuple[float, float]) -> dict[str, float | None]:
     """How far the centres [N, seeds, 2] of objects lie apart over the seeds: mean number of different cells, and mean
-    distance of two of them, in lengths of the canvas."""
+    distance of two of them, in lengths of the canvas; None of nothing."""
+    if not len(centres):
+        return {"cells": None, "distance": None}
     columns, rows = cells(canvas)
     column, row = ((centres / torch.tensor(canvas)) * torch.tensor([columns, rows])).long().unbind(-1)
     used = [len(set(each)) for each in (row * columns + column).tolist()]

@@ -57,11 +57,18 @@ class Studio:
         self.process = server.process.pid
         self.inputs = inputs
         self.checkpoint = checkpoint
+        self.known = self.client.object_info()
 
     @property
     def settings(self) -> dict[str, object]:
         """Of every picture, as automation.graphs takes them."""
         return {"checkpoint": self.checkpoint, "size": UNIT, "steps": STEPS, "guidance": GUIDANCE}
+
+    def lists(self, name: str) -> bool:
+        """Whether a loader offers weights of this name."""
+        loaders = ("Qwen2VLFluxControlNetLoader", "DepthAnythingV2Loader", "AnyLineLoader")
+        inputs = [self.known[loader]["input"]["required"] for loader in loaders]
+        return any(name in settings["options"] for each in inputs for _, settings in each.values())
 
     def put(self, name: str, pictures: Iterable[Image.Image]) -> list[str]:
         """Save pictures where LoadImage finds them; returns what it calls them."""
@@ -94,7 +101,8 @@ class Studio:
         ]
 
     def effort(self, prompts: Sequence[Prompt]) -> dict[str, float]:
-        """Seconds that a picture takes, one at a time; bytes the process has in memory before, and at its highest."""
+        """Seconds that a picture takes, one at a time; bytes the process has in memory at its highest, and how many
+        more than before."""
         self._made(prompts[0])
         before = resident("VmRSS", self.process)
         restart_high_water(self.process)

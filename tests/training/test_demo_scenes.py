@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from qwen2vl_flux_pack.benchmarks.pictures.references import TRAINED_ON
 from qwen2vl_flux_pack.sizes import encoder_size, output_size
-from qwen2vl_flux_pack.training.demo import hints
+from qwen2vl_flux_pack.training.demo import hints, pairs
 from qwen2vl_flux_pack.training.demo.references import FACTOR, PIXELS, SHARES, SIZES, Source, seen
 from qwen2vl_flux_pack.training.demo.scenes import (
     BACKGROUNDS,
@@ -92,6 +93,10 @@ def test_parts_are_the_whole():
 
     for part, whole in zip(in_parts(drawn, scenes, layout), drawn(scenes, layout), strict=True):
         assert torch.equal(part, whole)
+
+
+def test_held_out_scenes_are_compared_with_as_many_as_were_learned():
+    assert TRAINED_ON == pairs.CHUNKS * pairs.CHUNK
 
 
 def test_description():

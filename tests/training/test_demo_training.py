@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
+from torch.nn import functional
 
 from qwen2vl_flux_pack.focus import Dot, circle
 from qwen2vl_flux_pack.training.batches import Batch
@@ -15,13 +17,15 @@ from qwen2vl_flux_pack.training.demo import (
     autoencoder,
     controlled,
     encoder,
+    hints,
     make,
     pairs,
+    previews,
     prompts,
     variation,
 )
 from qwen2vl_flux_pack.training.demo.references import Source, seen
-from qwen2vl_flux_pack.training.demo.scenes import random_layout, random_scenes
+from qwen2vl_flux_pack.training.demo.scenes import COLOURS, KINDS, random_layout, random_scenes, render
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +250,78 @@ def test_the_autoencoders_file_is_the_autoencoder(tmp_path):
         assert torch.allclose(drawn, theirs, atol=1e-4)
 
 
+# ---- what is read from scenes, and hints ---------------------------------------------------------------------------
+
+
+def test_a_patch_is_labelled_by_the_colour_it_shows():
+    """FLUX's hints: where a solid object fills a patch, the picture has its colour; elsewhere the ground's."""
+    generator = torch.Generator().manual_seed(2)
+    scenes = random_scenes(16, generator)
+    scenes = replace(scenes, striped=torch.zeros_like(scenes.striped), pattern=torch.zeros_like(scenes.pattern))
+    layout = random_layout(scenes, (1.25, 0.75), generator)
+    height, width = 96, 160
+    _, labels = pairs.targets(autoencoder.Autoencoder(4).eval(), scenes, layout, height, width)
+    patches = (height // pairs.PATCH) * (width // pairs.PATCH)
+    assert labels.shape == (16, 2, patches) and labels.dtype == torch.uint8
+    inks = torch.tensor([*COLOURS.values()]) / 255
+    picture, covered = render(scenes, layout, height, width)
+    shown = functional.avg_pool2d(picture, pairs.PATCH).flatten(2).mT
+    whole = functional.avg_pool2d(covered, pairs.PATCH).amax(1).flatten(1) > 0.999
+    assert whole.any()
+    assert (shown[whole] - inks[labels[:, 1].long()[whole]]).abs().max() < 0.01
+    kinds = labels[:, 0].long()
+    for index, count in enumerate(scenes.count.tolist()):
+        assert {*kinds[index].tolist()} == {*scenes.kind[index, :count].tolist(), len(KINDS)}
+
+
+def test_a_token_is_labelled_by_what_it_shows(monkeypatch):
+    """The encoder's lessons: the small masks, put side by side, are the objects; the labels lie under them."""
+    monkeypatch.setattr(encoder, "CHUNK", 24)
+    chunk = encoder.random_chunk(torch.Generator().manual_seed(3), Source(160, 96, True))
+    rows, columns = Source(160, 96, True).grid
+    tokens = chunk.masks.unflatten(1, (rows, columns)).unflatten(3, (encoder.OUTLINE, encoder.OUTLINE))
+    outline = tokens.transpose(2, 3).flatten(3).flatten(1, 2).float() / 255
+    assert outline.shape == (24, rows * encoder.OUTLINE, columns * encoder.OUTLINE)
+    smooth = (outline[:, 1:] - outline[:, :-1]).abs().mean() + (outline[..., 1:] - outline[..., :-1]).abs().mean()
+    turned = tokens.mT.transpose(2, 3).flatten(3).flatten(1, 2).float() / 255
+    rough = (turned[:, 1:] - turned[:, :-1]).abs().mean() + (turned[..., 1:] - turned[..., :-1]).abs().mean()
+    assert smooth < 0.8 * rough
+    full = chunk.masks.float().mean(-1) / 255
+    bare = chunk.labels[:, 0] == len(KINDS)
+    assert full[bare].max() < 3 * encoder.LEAST_COVER < full[~bare].mean()
+    colours = functional.adaptive_avg_pool2d(chunk.pictures.float() / 255, (rows, columns)).flatten(2).mT
+    inks = torch.tensor([*COLOURS.values()]) / 255
+    solid = (full > 0.7) & (chunk.labels[:, 2] == 0)
+    nearest = torch.cdist(colours[solid], inks).argmin(1)
+    assert len(nearest) > 10 and (nearest == chunk.labels[:, 1][solid]).float().mean() > 0.9
+
+
+def test_each_hint_goes_with_its_mode(monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    latents = torch.randn(8, 2, 16, 4, 4, generator=generator).half()
+    chunk = controlled.Chunk(torch.zeros(8, 4, 128).half(), torch.zeros(8, 16, 4, 4).half(), latents)
+    monkeypatch.setattr(controlled, "CHUNK", 8)
+    of_modes = [{tuple(each.flatten().tolist()) for each in latents[:, which].float()} for which in range(2)]
+    for step in range(4):
+        extras = controlled.Hinted([chunk], 8, 0).batch(step, 0, 0).extras
+        for hint, mode in zip(extras["hints"], extras["modes"].flatten().tolist(), strict=True):
+            assert tuple(hint.flatten().tolist()) in of_modes[list(controlled.HINTS).index(mode)]
+    assert controlled.HINTS == {0: hints.outlines, 2: hints.depth}  # canny and depth of FLUX.1-dev-Controlnet-Union
+
+
 # ---- the whole way, in small -----------------------------------------------------------------------------------------
+
+
+def test_plain_attention_is_attention():
+    query, key, value = torch.randn(3, 2, 1, 40, 128, generator=torch.Generator().manual_seed(0))
+    usual = functional.scaled_dot_product_attention(query, key, value)
+    allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    with make.plain_attention():
+        assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() or make.DEVICE.type != "cpu"
+        assert (functional.scaled_dot_product_attention(query, key, value) - usual).abs().max() < 1e-5
+        halves = functional.scaled_dot_product_attention(*(each.bfloat16() for each in (query, key, value)))
+    assert 0 < (halves.float() - usual).abs().max() < 0.03
+    assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == allowed
 
 
 def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
@@ -269,8 +344,9 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     for learned in (annotators.train_depth, annotators.train_line):
         monkeypatch.setattr(learned, "__defaults__", (2,))
     for name in ("VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
-        recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=0)
+        recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name == "VARIATION"))
         monkeypatch.setattr(make, name, recipe)
+    monkeypatch.setattr(previews, "STEPS", 1)
     arguments = ["--work", str(tmp_path / "work"), "--demo", str(tmp_path / "demo")]
     (tmp_path / "demo" / "flux").mkdir(parents=True)
     (tmp_path / "demo" / "README.md").write_text("kept")
@@ -283,6 +359,8 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     assert load_controlnet(made / "controlnet").control_model.num_union_modes == controlled.MODES
     load_depth_anything(made / "depth-anything-v2" / "scenes"), load_anyline(made / "anyline" / "MTEED.safetensors")
     assert (made / "reference.png").is_file()
+    with Image.open(tmp_path / "work" / "variation" / "samples" / "step-000002.png") as sheet:
+        assert sheet.width > 7 * 128 and sheet.height > 4 * 2 * 96
     caplog.clear()
     make.main(arguments)
     assert [record.getMessage() for record in caplog.records] == [f"{step}: done before" for step in make.STEPS]

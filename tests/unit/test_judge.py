@@ -284,19 +284,22 @@ def test_a_focus_is_strict():
 
     def strict(*things: Thing) -> tuple[bool, bool, bool]:
         found = steered(Verdict(0, 0, things), content)
-        return found.strict, found.present, found.other_absent
+        return found.strict, found.present, found.other_absent, found.alone
 
-    assert strict(thing(CIRCLE, RED)) == (True, True, True)
-    assert strict(thing(CIRCLE, RED), thing(PLUS, BLUE)) == (False, True, False)
-    assert strict(thing(CIRCLE, RED), thing(None, BLUE)) == (False, True, False)
-    assert strict(thing(SQUARE, RED)) == (False, False, True)
-    assert strict() == (False, False, True)
+    assert strict(thing(CIRCLE, RED)) == (True, True, True, True)
+    assert strict(thing(CIRCLE, RED), thing(CIRCLE, RED)) == (True, True, True, False)
+    assert strict(thing(CIRCLE, RED), thing(SQUARE, PINK)) == (True, True, True, False)
+    assert strict(thing(CIRCLE, RED), thing(PLUS, BLUE)) == (False, True, False, False)
+    assert strict(thing(CIRCLE, RED), thing(None, BLUE)) == (False, True, False, False)
+    assert strict(thing(SQUARE, RED)) == (False, False, True, False)
+    assert strict() == (False, False, True, False)
 
 
 def test_spread_over_seeds():
     still = torch.tensor([[[0.2, 0.2], [0.2, 0.2]]])
     across = torch.tensor([[[0.2, 0.2], [0.8, 0.2]]])
     assert spread(still, (1.0, 1.0)) == {"cells": 1.0, "distance": 0.0}
+    assert spread(across[:0], (1.0, 1.0)) == {"cells": None, "distance": None}
     assert spread(across, (1.0, 1.0)) == pytest.approx({"cells": 2.0, "distance": 0.6})
 
 

@@ -134,7 +134,8 @@ def random_depths(generator: torch.Generator, side: int, number: int) -> tuple[t
     pictures = drawn(scenes, layout, round(height * scale), round(width * scale), generator)
     pixels = functional.interpolate(pictures / 255, size, mode="bicubic")
     mean, deviation = (torch.tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
-    return (pixels - mean) / deviation, hints.depth(scenes, layout, *size)[:, 0]
+    depth = functional.interpolate(hints.depth(scenes, layout, *pictures.shape[-2:]), size, mode="bilinear")
+    return (pixels - mean) / deviation, depth[:, 0]
 
 
 def depth_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -248,12 +248,12 @@ def save(network: Autoencoder, path: Path) -> None:
     state = {}
     for name, value in network.state_dict().items():
         stored = name.replace("parametrizations.weight.original", "weight")
-        filled = filled_up(value.detach().cpu().float(), stored)
+        filled = filled_up(value.detach().cpu().float())
         state[stored] = filled.to(EIGHT_BITS if filled.ndim == 4 else torch.float16)
     save_file({**state, "vae_scale": torch.tensor(SCALE), "vae_shift": torch.tensor(SHIFT)}, path)
 
 
-def filled_up(value: torch.Tensor, name: str) -> torch.Tensor:
+def filled_up(value: torch.Tensor) -> torch.Tensor:
     """A tensor with zeros wherever it is WIDTH long in channels."""
     shape = [STORED_WIDTH if size == WIDTH else size for size in value.shape]
     whole = value.new_zeros(shape)

@@ -26,8 +26,9 @@ from .scenes import UNIT, Layout, Scenes, in_parts, random_layout, random_scenes
 from .stored import write
 from .variation import random_start
 
-MODES, LINES, DEPTH = 10, 0, 2
-"""Modes of the union, and the numbers of the two that are trained: `canny`, as published for lines, and `depth`."""
+MODES = 10
+HINTS = {0: hints.outlines, 2: hints.depth}
+"""The modes of the union that are trained: `canny`, as published for lines, and `depth`."""
 CHUNKS, CHUNK = 40, 96
 
 
@@ -101,7 +102,7 @@ class Hinted:
         self.chunks, self.size, self.seed = chunks, size, seed
 
     def batch(self, step: int, part: int, rank: int) -> Batch:
-        generator = generator_for(self.seed, step, part, rank)
+        generator = generator_for(self.seed, step, part, rank, 1)  # noise never has a fifth number
         chunk = self.chunks[int(torch.randint(len(self.chunks), (), generator=generator))]
         rows = torch.randperm(CHUNK, generator=generator)[: self.size]
         which = torch.randint(2, (self.size,), generator=generator)
@@ -110,7 +111,7 @@ class Hinted:
             tokens=chunk.tokens[rows].float(),
             extras={
                 "hints": chunk.hints[rows, which].float(),
-                "modes": torch.tensor([LINES, DEPTH])[which][:, None],
+                "modes": torch.tensor(list(HINTS))[which][:, None],
             },
         )
 
@@ -137,7 +138,7 @@ def random_chunk(
 
     def drawn(scenes: Scenes, layout: Layout) -> tuple[Tensor, Tensor]:
         picture = render(scenes, layout, height, width)[0]
-        maps = [hint(scenes, layout, height, width).expand_as(picture) for hint in (hints.outlines, hints.depth)]
+        maps = [hint(scenes, layout, height, width).expand_as(picture) for hint in HINTS.values()]
         return latents_of(autoencoder, picture), torch.stack([latents_of(autoencoder, each) for each in maps], dim=1)
 
     (tokens,) = in_parts(shown, scenes, random_layout(scenes, source.canvas, generator))

@@ -1,4 +1,4 @@
-"""Makes the embedded checkpoint from nothing, in steps whose results stay: a stopped run goes on where it was."""
+"""Makes the embedded checkpoint from nothing, in steps whose results stay for the next run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .stored import write
 SEED = 2026
 
 VARIATION = Recipe(
-    steps=10_000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    steps=9000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
 VARIATION_RATE, VARIATION_TURN = 2.5e-3, 0.4
@@ -62,8 +62,9 @@ log = logging.getLogger(__name__)
 class Workshop:
     """A folder with a result for each step.
 
-    root/<step> appears when the step is done. Each step is seeded by its own name's place among STEPS, so that it gives
-    the same result whatever ran before it in this process.
+    root/<step> appears when the step is done: to make it anew, remove it and all that come after it. A stopped step
+    begins again, those of the trainer go on from their last checkpoint. Each step is seeded by its own name's place
+    among STEPS, so that it gives the same result whatever ran before it in this process.
     """
 
     def __init__(self, root: Path) -> None:
@@ -200,7 +201,7 @@ def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     base = final(shop.place("guidance"))
     networks = trainable(base)
     networks.requires_grad_(False)
-    networks.t5_embedder.requires_grad_(True)
+    networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
     batches = prompts.Prompted(stored_pairs(shop, PROMPTS), t5, PROMPTS.seed)
     optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
@@ -260,6 +261,7 @@ STEPS = {
 
 def install(made: Path, target: Path) -> None:
     """Put each part of a made checkpoint in the place of the one before; what else lies there stays."""
+    target.mkdir(parents=True, exist_ok=True)
     for part in made.iterdir():
         former = target / part.name
         if part.is_file():

@@ -32,7 +32,8 @@ FOCUSED, FOCUSED_ALONE = 0.45, 0.3
 RADII, LONE_RADII, USUAL_RADIUS = (0.28, 0.75), (0.3, 0.7), 0.5
 """Radii of these circles; half of the first kind have the usual one where it fits."""
 REACH = 0.7
-"""Least distance of the next object's centre, in radii; so the most weight that it keeps is 0.3."""
+"""Least distance of the next object's centre, in radii; so the most weight that it keeps under a circle that is centred
+well is 0.3."""
 OFF_CENTRE = 0.06
 """Deviation of a circle's centre from its object's, as a share of the picture."""
 DROPPED = 0.1
@@ -84,7 +85,7 @@ class Pairs:
         self.seed = seed
 
     def batch(self, step: int, part: int, rank: int) -> Batch:
-        generator = generator_for(self.seed, step, part, rank)
+        generator = generator_for(self.seed, step, part, rank, 1)  # noise never has a fifth number
         chunk = self.chunks[int(torch.randint(len(self.chunks), (), generator=generator))]
         rows = torch.randperm(CHUNK, generator=generator)[: self.size]
         shown, drawn = (torch.randint(LAYOUTS, (self.size,), generator=generator) for _ in range(2))

@@ -39,7 +39,7 @@ class Prompted:
     @torch.no_grad()
     def batch(self, step: int, part: int, rank: int) -> Batch:
         batch = self.batches.batch(step, part, rank)
-        generator = generator_for(self.seed, step, part, rank)
+        generator = generator_for(self.seed, step, part, rank, 2)  # 1 is the batch's
         ids = torch.randint(2, self.t5.config.vocab_size, (len(batch.latents), TOKENS), generator=generator)
         length = torch.randint(*WORDS, (len(ids), 1), generator=generator)
         place = torch.arange(TOKENS)
