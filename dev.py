@@ -4,10 +4,9 @@
   python3 dev.py demo        variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve       ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
   python3 dev.py train       train.py, which trains on pictures of yours (train --help)
-  python3 dev.py train-demo  trains the checkpoint in demo/ from nothing; about two hours on two cores
+  python3 dev.py train-demo  trains the successor of the checkpoint in demo/, from nothing; hours on two cores
   python3 dev.py test        all tests; what follows goes to pytest, such as  test tests/unit -k focus
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
-  python3 dev.py pictures    makes the pictures of README and workflows anew
   python3 dev.py lint        ruff, and the Registry's own validation
 
 Each command first sets up what it needs in .dev/ (2-3 minutes and about 6 GB the first time, nothing later).
@@ -370,12 +369,6 @@ def bench(arguments: list[str]) -> NoReturn:
     hand_over(command, COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle)
 
 
-def pictures(arguments: list[str]) -> NoReturn:
-    parser = argparse.ArgumentParser(prog="dev.py pictures", description="The pictures of README and workflows.")
-    parser.parse_args(arguments)
-    hand_over_to_comfyui("docs.pictures", [])
-
-
 def lint(arguments: list[str]) -> NoReturn:
     argparse.ArgumentParser(prog="dev.py lint", description="ruff and `comfy node validate`.").parse_args(arguments)
     programs = tools()
@@ -390,7 +383,6 @@ COMMANDS = {
     "train-demo": train_demo,
     "test": test,
     "bench": bench,
-    "pictures": pictures,
     "lint": lint,
 }
 

@@ -153,7 +153,8 @@ def _with_weights(request: Request, known: dict[str, Any], url: str) -> Request:
     needed = [f"{kind}_model" for kind in request.kinds]
     needed += ["controlnet"] if request.kinds else []
     needed += ["sam2_model"] if request.mask_points else []
-    absent = [WEIGHTS[name] for name in needed if not getattr(request, name) and not _choices(name, known, url)]
+    unnamed = [name for name in needed if not getattr(request, name)]
+    absent = [WEIGHTS[name] for name in unnamed if not _fitting(name, checkpoint, known, url)]
     if absent:
         told = ", ".join(
             f"no {kind.what} (put one such as {kind.example} into models/{kind.folder})" for kind in absent
@@ -185,7 +186,14 @@ def _weights(name: str, asked: str, checkpoint: str, known: dict[str, Any], url:
                 f"{kind.folder}"
             )
         return asked
-    return next((entry for entry in listed if entry.startswith(f"{checkpoint}/")), listed[0])
+    return _fitting(name, checkpoint, known, url)[0]
+
+
+def _fitting(name: str, checkpoint: str, known: dict[str, Any], url: str) -> list[str]:
+    """What can go with a checkpoint, its own first; the bundled one's parts go with no other."""
+    others = [entry for entry in _choices(name, known, url) if not entry.startswith(f"{BUNDLED}/")]
+    own = [entry for entry in _choices(name, known, url) if entry.startswith(f"{checkpoint}/")]
+    return [*own, *others]
 
 
 def _choices(name: str, known: dict[str, Any], url: str) -> list[str]:

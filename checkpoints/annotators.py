@@ -9,7 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ..errors import CheckpointError
-from .folders import checkpoint_folder, list_checkpoints
+from .folders import checkpoint_folder, list_checkpoints, of_demo
 
 EXTENSIONS = (".safetensors", ".pth", ".pt")
 
@@ -43,8 +43,8 @@ def register() -> None:
 
 def list_files(kind: str) -> list[str]:
     """Names of the weight files, and for some kinds of folders with a config.json, that an annotator can be loaded
-    from; sorted."""
-    return sorted(_found(KINDS[kind]), key=str.lower)
+    from; sorted, with those of `demo` last."""
+    return sorted(_found(KINDS[kind]), key=lambda name: (of_demo(name), name.lower()))
 
 
 def annotator_file(kind: str, name: str) -> Path:

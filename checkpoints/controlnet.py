@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from .entries import MANY, Entries
 from .files import WeightFiles, check_layout, read_json
 from .flux import PATCH, SKELETON, diffusers_shapes, flux_params
-from .folders import checkpoint_folder, list_checkpoints
+from .folders import checkpoint_folder, list_checkpoints, of_demo
 
 PUBLISHED = "controlnet"
 """Subfolder of a checkpoint."""
@@ -24,8 +24,9 @@ CLASS = "FluxControlNetModel"
 
 
 def list_controlnets() -> list[str]:
-    """Names of the folders with a FLUX ControlNet: `<checkpoint>/controlnet`, then those below models/controlnet."""
-    return list(_found())
+    """Names of the folders with a FLUX ControlNet: `<checkpoint>/controlnet`, then those below models/controlnet, and
+    that of `demo` last."""
+    return sorted(_found(), key=of_demo)
 
 
 def controlnet_folder(name: str) -> Path:

@@ -32,6 +32,11 @@ def list_checkpoints() -> list[str]:
     return sorted(_found(), key=lambda name: (name == DEMO.name, name.lower()))
 
 
+def of_demo(name: str) -> bool:
+    """Whether a name lists a part of the pack's own `demo`; such come last, as they know nothing but its scenes."""
+    return name.startswith(f"{DEMO.name}/")
+
+
 def checkpoint_folder(name: str) -> Path:
     """The folder of a listed checkpoint."""
     found = _found()

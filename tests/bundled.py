@@ -11,9 +11,11 @@ from qwen2vl_flux_pack.automation.graphs import (
     Object,
     Prompt,
     controlnet,
+    focus_over_time,
     image_to_image,
     inpaint,
     node,
+    two_references,
     variation,
 )
 
@@ -43,37 +45,7 @@ def single_file(seed: int) -> Prompt:
 
 
 OTHER_DOTS = '[{"x": 0.72, "y": 0.32, "r": 0.5, "w": 1}]'
-
-
-def focus_over_time(seed: int) -> Prompt:
-    """Variations that one focus begins and another one ends."""
-    graph = variation(EXAMPLE, dots=DOTS, batch_size=4, seed=seed)
-    connect = graph["connect"]["inputs"]
-    return graph | {
-        "focus_late": node("GridDotFocus", tokens=["encode", 0], dots=OTHER_DOTS, mode="scale"),
-        "focus_late_save": node("MaskPreview", mask=["focus_late", 1]),
-        "connect_late": node("Qwen2VLConnector", **{**connect, "tokens": ["focus_late", 0]}),
-        "early": node("ConditioningSetTimestepRange", conditioning=["connect", 0], start=0.0, end=0.4),
-        "late": node("ConditioningSetTimestepRange", conditioning=["connect_late", 0], start=0.4, end=1.0),
-        "both": node("ConditioningCombine", conditioning_1=["early", 0], conditioning_2=["late", 0]),
-        "guidance": node("FluxGuidance", **{**graph["guidance"]["inputs"], "conditioning": ["both", 0]}),
-    }
-
-
-def two_references(seed: int) -> Prompt:
-    """Variations of parts of two pictures, with as few tokens as they need."""
-    one, other = (dots.replace('"r": 0.5', '"r": 0.3') for dots in (DOTS, OTHER_DOTS))
-    graph = variation(EXAMPLE, dots=one, focus_mode="drop", batch_size=4, seed=seed)
-    return graph | {
-        "image_2": node("LoadImage", image=EXAMPLE),
-        "encode_2": node("Qwen2VLEncode", **{**graph["encode"]["inputs"], "image": ["image_2", 0]}),
-        "focus_2": node("GridDotFocus", tokens=["encode_2", 0], dots=other, mode="drop"),
-        "focus_2_save": node("MaskPreview", mask=["focus_2", 1]),
-        "join": node("Qwen2VLJoinTokens", tokens_1=["focus", 0], tokens_2=["focus_2", 0]),
-        "connect": node("Qwen2VLConnector", **{**graph["connect"]["inputs"], "tokens": ["join", 0]}),
-    }
-
-
+SMALLER = [dots.replace('"r": 0.5', '"r": 0.3') for dots in (DOTS, OTHER_DOTS)]
 HINTS = [Hint("depth", "depth_anything_v2_vitl.pth", 0.2), Hint("line", "MTEED.pth", 0.4)]
 UNION = "FLUX.1-dev-Controlnet-Union"
 MIDDLE = Object("sam2_hiera_large.pt", points='[{"x": 0.5, "y": 0.5, "label": 1}]')
@@ -83,8 +55,10 @@ GRAPHS = {
     "variation": variation(EXAMPLE, **FOUR),
     "variation_with_prompt": variation(EXAMPLE, prompt=WORDS, **FOUR),
     "variation_with_focus": variation(EXAMPLE, dots=DOTS, **FOUR),
-    "focus_over_time": focus_over_time(seed=4),
-    "two_references": two_references(seed=4),
+    "focus_over_time": focus_over_time(EXAMPLE, dots=DOTS, late=OTHER_DOTS, **FOUR),
+    "two_references": two_references(
+        EXAMPLE, EXAMPLE, dots=SMALLER[0], other_dots=SMALLER[1], focus_mode="drop", **FOUR
+    ),
     "variation_single_file": single_file(seed=4),
     "image_to_image": image_to_image(EXAMPLE, reference=EXAMPLE, **FOUR),
     "inpaint": inpaint(EXAMPLE, PAINTED, **FOUR),

@@ -155,9 +155,10 @@ def _write_shard(source: Path, changed: Mapping[str, Tensor], target: Path) -> N
 
 
 def _write_linear(source: Path, changed: Mapping[str, Tensor], target: Path) -> None:
-    state = {}
-    for name, value in read_pt(source).items():
-        state[name] = changed[name.removeprefix("linear.")].detach().to("cpu", value.dtype).clone()
+    state = read_pt(source)
+    for name, value in state.items():
+        trained = changed.get(name.removeprefix("linear."), value)
+        state[name] = trained.detach().to("cpu", value.dtype).clone()
     buffer = io.BytesIO()
     torch.save(state, buffer)
     target.write_bytes(buffer.getbuffer())

@@ -74,13 +74,28 @@ def folder(root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bare")
+
+
+@pytest.fixture(scope="module")
+def bare(root: Path, base: Path) -> Iterator[ComfyServer]:
     """A ComfyUI with the pack and without a single model."""
-    base = tmp_path_factory.mktemp("bare")
     (base / "custom_nodes").mkdir()
     (base / "custom_nodes" / "pack").symlink_to(root, target_is_directory=True)
     with started(base, "--base-directory", str(base)) as server:
         yield server
+
+
+@pytest.fixture
+def lonely(root: Path, base: Path) -> Iterator[str]:
+    """The name of a checkpoint that `bare` has for a while, with nothing beside it."""
+    folder = base / "models" / "qwen2vl_flux" / "lonely"
+    folder.mkdir(parents=True)
+    for component in ("qwen2-vl", "flux"):
+        (folder / component).symlink_to(root / "demo" / component, target_is_directory=True)
+    yield folder.name
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -402,15 +417,16 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("mode, what, example, place", EMPTY.values(), ids=list(EMPTY))
-def test_a_server_without_any(root, bare, folder, mode, what, example, place):
+def test_a_server_without_any(root, bare, lonely, folder, mode, what, example, place):
+    """The bundled checkpoint's own would not do."""
     command = [sys.executable, str(root / "generate.py"), "--server", bare.url, "--input_image", "photo.png"]
-    said = failed(run([*command, "--mode", *mode], folder))
+    said = failed(run([*command, "--checkpoint", lonely, "--mode", *mode], folder))
     assert f"There is {what} (put one such as {example} into models/{place})" in said and bare.url in said
 
 
-def test_all_that_is_absent_is_told_at_once(root, bare, folder):
+def test_all_that_is_absent_is_told_at_once(root, bare, lonely, folder):
     command = [sys.executable, str(root / "generate.py"), "--server", bare.url, "--input_image", "photo.png"]
-    said = failed(run([*command, "--mode", "controlnet"], folder))
+    said = failed(run([*command, "--checkpoint", lonely, "--mode", "controlnet"], folder))
     for what in ("Depth Anything V2 file", "AnyLine file", "ControlNet folder"):
         assert f"no {what} (put one such as " in said
     assert "the checkpoint's own folder may hold it, too" in said

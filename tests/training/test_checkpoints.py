@@ -111,6 +111,14 @@ def test_unchanged_files_are_links(trained, demo):
     assert not os.path.samefile(folder / "qwen2-vl/connector.pt", demo / "qwen2-vl/connector.pt")
 
 
+def test_one_tensor_of_a_projection(demo, tmp_path):
+    """A bias that trained alone is written, and the weight beside it stays bit for bit."""
+    own = read_linear(demo / "qwen2-vl" / "t5_embedder.pt")
+    checkpoints.export({"t5_embedder.bias": own["bias"] + 1}, demo, tmp_path / "made")
+    made = read_linear(tmp_path / "made" / "qwen2-vl" / "t5_embedder.pt")
+    assert torch.equal(made["weight"], own["weight"]) and (made["bias"] - own["bias"]).min() > 0.9
+
+
 def test_a_run_from_a_checkpoint(trained, tmp_path):
     """A checkpoint is the base of another run, on a disk of its own where nothing can be linked, or here."""
     _, folder = trained

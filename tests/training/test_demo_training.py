@@ -343,7 +343,7 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(encoder, "BATCH", 4)
     for learned in (annotators.train_depth, annotators.train_line):
         monkeypatch.setattr(learned, "__defaults__", (2,))
-    for name in ("VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
+    for name in ("SQUARE", "VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
         recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name == "VARIATION"))
         monkeypatch.setattr(make, name, recipe)
     monkeypatch.setattr(previews, "STEPS", 1)

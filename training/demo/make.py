@@ -26,15 +26,21 @@ from ..recipe import Recipe
 from ..trainer import train
 from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, variation
 from .previews import Previews
+from .references import SIZES
 from .stored import write
 
 SEED = 2026
 
-VARIATION = Recipe(
-    steps=9000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+SQUARE = Recipe(
+    steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-VARIATION_RATE, VARIATION_TURN = 2.5e-3, 0.4
+SQUARE_RATE, SQUARE_TURN = 2.5e-3, 0.4
+VARIATION = Recipe(
+    steps=5000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    seed=SEED + 4, log_every=50, save_every=500, sample_every=1000,
+)  # fmt: skip
+VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.3
 GUIDANCE = Recipe(
     steps=800, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
@@ -126,13 +132,27 @@ def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     pairs.save_chunks(place, shop.encoder(), shop.autoencoder(), generator)
 
 
+def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
+    where it always has the same cells."""
+    chunks = [chunk for chunk in pairs.load_chunks(shop.place("pairs")) if chunk.size == SIZES[0]]
+    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, chunks)
+
+
 def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = shop.place("start")
+    """Variations of all sizes."""
+    base, chunks = final(shop.place("square")), pairs.load_chunks(shop.place("pairs"))
+    fit_variation(shop, place, base, VARIATION, VARIATION_RATE, VARIATION_TURN, chunks)
+
+
+def fit_variation(
+    shop: Workshop, place: Path, base: Path, recipe: Recipe, rate: float, turn: float, chunks: list[pairs.Chunk]
+) -> None:
     networks = trainable(base)
     objective = variation.HintedFlow(networks)
-    optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), VARIATION_RATE)
-    schedule = variation.Cosine(VARIATION.steps, VARIATION_TURN)
-    fit(shop, place, VARIATION, networks, stored_pairs(shop, VARIATION), objective, base, optimizers, schedule)
+    optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), rate)
+    batches = pairs.Pairs(chunks, recipe.batch_size, recipe.seed)
+    fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
 def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
@@ -248,6 +268,7 @@ STEPS = {
     "encoder": make_encoder,
     "start": make_start,
     "pairs": make_pairs,
+    "square": make_square,
     "variation": make_variation,
     "guidance": make_guidance,
     "prompts": make_prompts,

@@ -17,7 +17,7 @@ from torch.nn import functional
 from ...focus import Dot, circle
 from ..batches import Batch, generator_for
 from ..qwen2vl import Qwen2VLEncoder
-from .autoencoder import Autoencoder
+from .autoencoder import REDUCTION, Autoencoder
 from .encoder import hidden_states
 from .references import SHARES, SIZES, random_source, seen
 from .scenes import COLOURS, KINDS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
@@ -63,6 +63,12 @@ class Chunk:
     labels: torch.Tensor
     alone: torch.Tensor
     alone_labels: torch.Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels of the pictures to draw."""
+        rows, columns = self.latents.shape[-2:]
+        return columns * REDUCTION, rows * REDUCTION
 
     def save(self, path: Path) -> None:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
