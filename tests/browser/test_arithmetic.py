@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,3 +168,24 @@ def test_texts_are_good_or_bad_alike(page: Page) -> None:
                 assert here.split(" is ")[0] == there.split(" is ")[0].replace("'", '"'), text[:80]
         verdicts.append(isinstance(there, list))
     assert {True, False} == set(verdicts)
+
+
+def test_what_is_bad_is_said_in_chinese_too(page: Page) -> None:
+    script = """async texts => {
+        const { parseDots } = await import('/arithmetic.js');
+        const { wordsFor } = await import('/words.js');
+        return texts.map(text => {
+            try {
+                parseDots(text);
+                return ['', ''];
+            } catch (error) {
+                return [error.message, error.says(wordsFor('zh'))];
+            }
+        });
+    }"""
+    pairs = {(english, chinese) for english, chinese in page.evaluate(script, TEXTS) if english}
+    for english, chinese in pairs:
+        assert re.search(r"[\u4e00-\u9fff]", chinese) and chinese.endswith("。")
+        assert not re.search(r"\{\w+\}|undefined", english + chinese)
+        assert not re.search(r"[\u4e00-\u9fff]", english)
+    assert len(pairs) > 20

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from playwright.sync_api import Browser, Page
 
 from qwen2vl_flux_pack.automation.client import ComfyClient
 from qwen2vl_flux_pack.automation.server import ComfyServer
-from qwen2vl_flux_pack.focus import focus_map, parse_dots
+from qwen2vl_flux_pack.focus import EXAMPLE, focus_map, parse_dots
 
 EDGE = 8  # canvas pixels around the picture
 BUILD = """async picture => {
@@ -77,6 +78,14 @@ def dot(x: float, y: float, r: float = 0.25, w: float = 1) -> str:
 
 def text_of(*dots: str) -> str:
     return "[" + ",\n ".join(dots) + "]" if dots else ""
+
+
+def halves(path: Path, size: tuple[int, int], left: str, right: str, **how: object) -> Path:
+    """A picture of two colours."""
+    picture = Image.new("RGB", size, left)
+    picture.paste(right, (size[0] // 2, 0, *size))
+    picture.save(path, **how)
+    return path
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -181,6 +190,11 @@ class Desk:
         """Wait for words under the picture."""
         self.root.locator(".griddot-hint", has_text=words).wait_for()
 
+    @property
+    def said(self) -> str:
+        """What somebody is told who does not see."""
+        return self.root.get_by_role("status").text_content()
+
     def steps(self) -> int:
         """How many steps of undo there are."""
         return self.page.evaluate(f"{TRACKER}.undoQueue.length")
@@ -197,6 +211,11 @@ class Desk:
         self.page.wait_for_function(done, arg=before + (1 if key == "z" else -1))
         self.settled()
 
+    def drawn(self) -> np.ndarray:
+        """The picture with all that lies on it, in grey."""
+        shot = Image.open(io.BytesIO(self.canvas.screenshot(animations="disabled"))).convert("L")
+        return np.asarray(shot, float)[EDGE:-EDGE, EDGE:-EDGE]
+
     def pixel(self, x: float, y: float) -> tuple[int, ...]:
         """Colour at a place of the picture."""
         shot = Image.open(io.BytesIO(self.page.screenshot(animations="disabled"))).convert("RGB")
@@ -206,6 +225,12 @@ class Desk:
 @pytest.fixture
 def picture(server: ComfyServer, root: Path) -> str:
     return ComfyClient(server.url).upload_image(root / "demo" / "reference.png")
+
+
+@pytest.fixture
+def wide(server: ComfyServer, tmp_path: Path) -> str:
+    """A picture that is green on the left, and twice as wide as high."""
+    return ComfyClient(server.url).upload_image(halves(tmp_path / "wide.png", (512, 256), "green", "navy"))
 
 
 def built(page: Page, picture: str) -> Desk:
@@ -309,12 +334,16 @@ def wheel_over_a_dot(desk: Desk) -> str:
     return text_of(dot(*place, w=0.9))
 
 
-def alt_drag(desk: Desk) -> str:
+def alt_drag(desk: Desk, key: str = "Alt") -> str:
     x, y = desk.click(0.5, 0.5)
-    desk.page.keyboard.down("Alt")
+    desk.page.keyboard.down(key)
     _, (to_x, to_y) = desk.drag((0.5, 0.5), (0.9, 0.5))
-    desk.page.keyboard.up("Alt")
+    desk.page.keyboard.up(key)
     return text_of(dot(x, y, r=np.hypot(to_x - round(x, 4), to_y - round(y, 4))))
+
+
+def ctrl_drag(desk: Desk) -> str:
+    return alt_drag(desk, "Control")
 
 
 def drag_the_handle(desk: Desk) -> str:
@@ -322,6 +351,28 @@ def drag_the_handle(desk: Desk) -> str:
     desk.drag((x + 0.25, y), (0.65, y))
     _, to_x, to_y = desk.spot(0.65, y)
     return text_of(dot(x, y, r=np.hypot(to_x - round(x, 4), to_y - round(y, 4))))
+
+
+def right_click_on_the_handle(desk: Desk) -> str:
+    x, y = desk.click(0.5, 0.5)
+    desk.click(x + 0.25, y, button="right")
+    return ""
+
+
+def small_dot(desk: Desk) -> str:
+    """Its handle lies within reach of its centre."""
+    desk.text = '[{"x": 0.5, "y": 0.5, "r": 0.01}]'
+    desk.click(0.5, 0.5)
+    (x, y), (to_x, to_y) = desk.drag((0.5, 0.5), (0.6, 0.7))
+    desk.burst(0.6, 0.7, 100)
+    return text_of(dot(0.5 + to_x - x, 0.5 + to_y - y, 0.01, 0.95))
+
+
+def small_dot_removed(desk: Desk) -> str:
+    desk.text = '[{"x": 0.5, "y": 0.5, "r": 0.01}]'
+    desk.click(0.5, 0.5)
+    desk.click(0.5, 0.5, button="right")
+    return ""
 
 
 def arrows(desk: Desk) -> str:
@@ -335,6 +386,12 @@ def delete(desk: Desk) -> str:
     desk.click(0.8, 0.8)
     desk.press("Delete")
     return text_of(dot(*place))
+
+
+def backspace(desk: Desk) -> str:
+    desk.click(0.2, 0.2)
+    desk.press("Backspace")
+    return ""
 
 
 def escape(desk: Desk) -> str:
@@ -356,6 +413,11 @@ def escape_while_dragging(desk: Desk) -> str:
 def by_keys_alone(desk: Desk) -> str:
     desk.press("Enter", "Escape", "Enter", "PageDown", "ArrowRight", "PageDown", "ArrowLeft")
     return text_of(dot(0.51, 0.5), dot(0.49, 0.5))
+
+
+def shift_enter(desk: Desk) -> str:
+    desk.press("Shift+Enter")
+    return text_of(dot(0.5, 0.5, w=-1))
 
 
 def flip(desk: Desk) -> str:
@@ -422,11 +484,20 @@ def typed_and_moved(desk: Desk) -> str:
     return text_of('{"x": 0.123456, "y": 0.5, "r": 0.5, "w": 1}', dot(0.79, 0.5, 0.5))
 
 
+def typed_and_turned(desk: Desk) -> str:
+    """Also those of the same dot."""
+    desk.text = '[{"x": 0.123456, "y": 0.5, "r": 0.003, "w": 0.123}]'
+    desk.burst(0.123456, 0.5, 100)
+    desk.press("ArrowDown")
+    return text_of('{"x": 0.123456, "y": 0.51, "r": 0.003, "w": 0.07}')
+
+
 GESTURES = {  # and how many steps of undo they are
     click: 1, shift_click: 1, drag_from_empty: 1, two_clicks: 2, move: 2, move_past_the_edge: 2, right_click: 3,
-    wheel_over_a_dot: 2, alt_drag: 2, drag_the_handle: 2, arrows: 8, delete: 3, escape: 1, escape_while_dragging: 1,
-    by_keys_alone: 4, flip: 2, presets: 1, invert: 2, clear: 3, numbers: 5, numbers_of_no_dot: 1, minus_button: 2,
-    typed: 1, typed_and_moved: 2,
+    wheel_over_a_dot: 2, alt_drag: 2, ctrl_drag: 2, drag_the_handle: 2, right_click_on_the_handle: 2, small_dot: 3,
+    small_dot_removed: 2, arrows: 8, delete: 3, backspace: 2, escape: 1, escape_while_dragging: 1, by_keys_alone: 4,
+    shift_enter: 1, flip: 2, presets: 1, invert: 2, clear: 3, numbers: 5, numbers_of_no_dot: 1, minus_button: 2,
+    typed: 1, typed_and_moved: 2, typed_and_turned: 2,
 }  # fmt: skip
 
 
@@ -484,6 +555,23 @@ def test_painting(desk: Desk) -> None:
     assert desk.root.get_by_role("button", name="Paint").get_attribute("aria-pressed") == "true"  # as it was left
     desk.drag((0.2, 0.8), (0.5, 0.5), button="right")
     assert 0 < len(parse_dots(desk.text)) < len(dots)
+
+
+@each_renderer
+def test_plus_and_minus_while_painting(desk: Desk) -> None:
+    """They change the chosen dot, else the brush, and the line below says which."""
+    place = desk.click(0.5, 0.5)
+    desk.button("Paint").click()
+    radius = desk.root.locator("[data-entry=r]")
+    desk.press("+")
+    desk.hints("brush size")
+    assert radius.input_value() == "0.13" and desk.text == text_of(dot(*place))
+    desk.press("PageDown", "+")
+    desk.hints("its radius")
+    assert desk.text == text_of(dot(*place, r=0.26))
+    desk.press("Escape")
+    desk.hints("brush size")
+    assert radius.input_value() == "0.13"
 
 
 @each_renderer
@@ -647,6 +735,31 @@ def test_in_a_subgraph(desk: Desk, server: ComfyServer) -> None:
     assert focus_in(page.evaluate("async () => (await app.graphToPrompt()).output"))["dots"] == after
 
 
+REFRESHED = """async () => {
+    const seen = new Set(), measured = Element.prototype.getBoundingClientRect;
+    Element.prototype.getBoundingClientRect = function () {
+        if (this.className === 'griddot-canvas') seen.add(this);
+        return measured.call(this);
+    };
+    await new Promise(done => setTimeout(done, 1000));
+    Element.prototype.getBoundingClientRect = measured;
+    return seen.size;
+}"""
+
+
+@each_renderer
+def test_undo_leaves_no_panel_of_a_subgraph_behind(desk: Desk) -> None:
+    page = desk.page
+    page.evaluate("""() => {
+        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+        app.graph.convertToSubgraph(new Set([focus]));
+    }""")
+    for key in ("z", "y", "z", "y"):
+        page.evaluate(f"async () => await {TRACKER}.{'undo' if key == 'z' else 'redo'}()")
+    assert page.evaluate("[...app.rootGraph.subgraphs.values()].length") == 1
+    until(lambda: page.evaluate(REFRESHED) == 1)
+
+
 STORED = "text => Object.values(localStorage).some(draft => draft.replaceAll('\\\\', '').includes(text))"
 
 
@@ -660,7 +773,8 @@ def test_reload(browser: Browser, server: ComfyServer, picture: str, vue: bool) 
         page.wait_for_function(f"{FOCUS}.length === 1")
         desk.settled()
         assert desk.text == text
-        assert desk.text != desk.click(0.6, 0.6) and len(parse_dots(desk.text)) == 2
+        added = desk.click(0.6, 0.6)
+        assert desk.text == text_of(text[1:-1], dot(*added))
 
 
 def test_renderers_switched_live(desk: Desk) -> None:
@@ -758,16 +872,67 @@ def test_broken_text_is_shown_and_kept(desk: Desk, vue: bool) -> None:
     assert desk.text == desk.shown == "left side please"
 
 
+@each_renderer
+def test_broken_text_is_mended_by_typing(desk: Desk) -> None:
+    """The first of these keys makes it a list of dots, the second breaks it again."""
+    desk.text = '[{"x": 0.3, "y": }]'
+    desk.root.get_by_role("alert").wait_for()
+    area = desk.root.locator("textarea")
+    area.click()
+    for key in ("Control+End", "ArrowLeft", "ArrowLeft"):
+        desk.page.keyboard.press(key)
+    desk.page.keyboard.type("0.25", delay=200)
+    assert desk.text == '[{"x": 0.3, "y": 0.25}]'
+    assert area.is_visible() and desk.root.get_by_role("alert").count() == 0
+    shows = desk.button("Show the dots as text")
+    assert shows.get_attribute("aria-pressed") == "true"
+    shows.click()
+    assert not area.is_visible()
+
+
+def test_errors_are_said_in_chinese(page: Page, picture: str) -> None:
+    speak = "language => app.extensionManager.setting.set('Comfy.Locale', language)"
+    page.evaluate(speak, "zh")
+    try:
+        desk = built(page, picture)
+        desk.text = '[{"x": 0.3, "y": [0.5]}]'
+        said = desk.root.get_by_role("alert").inner_text()
+    finally:
+        page.evaluate(speak, "en")
+    assert said == f"第 1 个点的 y 是 JSON 列表，而不是数字；请写成 {EXAMPLE}。"
+
+
 def test_ten_thousand_dots(desk: Desk) -> None:
-    many = [{"x": number % 100 / 100, "y": number // 100 / 100, "r": 0.02} for number in range(10_000)]
+    many = [{"x": number % 100 / 400, "y": number // 100 / 400, "r": 0.02} for number in range(10_000)]
     desk.text = json.dumps(many)
     started = time.monotonic()
     desk.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert time.monotonic() - started < 5
     text = desk.text
-    desk.click(0.503, 0.503)  # one more is refused
-    desk.press("Escape")
-    assert desk.text == text
+
+    def hold() -> None:
+        pen(desk, "mousePressed", 0.8, 0.8)
+        desk.page.wait_for_timeout(1500)  # a long press, and that nothing comes of it
+        pen(desk, "mouseReleased", 0.8, 0.8)
+
+    def enter() -> None:
+        desk.root.locator("[data-entry=x]").fill("0.8")
+        desk.page.keyboard.press("Enter")
+
+    one_more = {
+        "click": lambda: desk.click(0.8, 0.8),
+        "drag": lambda: desk.drag((0.8, 0.8), (0.9, 0.9)),
+        "hold": hold,
+        "key": lambda: desk.press("Enter"),
+        "number": enter,
+    }
+    for name, action in one_more.items():
+        action()
+        assert desk.text == text, name
+    assert desk.root.locator("[data-entry=x]").input_value() == ""
+    desk.press("PageDown", "Delete")
+    place = desk.click(0.8, 0.8)
+    assert len(parse_dots(desk.text)) == 10_000 and desk.text.endswith(f"{dot(*place)}]")
 
 
 @each_renderer
@@ -845,23 +1010,140 @@ def yellow(colour: tuple[int, ...]) -> bool:
 def test_before_and_after_a_run(desk: Desk, server: ComfyServer) -> None:
     """A smooth map first, then that of the tokens; another picture takes the grid away again."""
     page = desk.page
-
-    def drawn() -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(desk.canvas.screenshot())).convert("L"), float)
-
     until(lambda: yellow(desk.pixel(0.29, 0.74)))
     desk.hints("whole picture")
     desk.text = text_of(dot(0.72, 0.32, r=random.uniform(0.4, 0.41)))
     until(lambda: desk.pixel(0.28, 0.55)[0] < 140)  # in the shade now
-    smooth = drawn()
+    smooth = desk.drawn()
     run(page, server)
-    until(lambda: np.abs(drawn() - smooth).max() > 40)
-    page.evaluate("""() => {
-        const load = app.graph.nodes.find(node => node.type === 'LoadImage');
-        load.widgets[0].value = 'example.png';
-        load.widgets[0].callback('example.png');
-    }""")
+    until(lambda: np.abs(desk.drawn() - smooth).max() > 40)
+    page.evaluate(CHOOSE, "example.png")
     until(lambda: not yellow(desk.pixel(0.29, 0.74)))
+
+
+CHOOSE = """name => {
+    const load = app.graph.nodes.find(node => node.type === 'LoadImage');
+    app.canvas.emitBeforeChange();
+    load.widgets[0].value = name;
+    load.widgets[0].callback(name);
+    app.canvas.emitAfterChange();
+}"""
+
+
+def green(colour: tuple[int, ...]) -> bool:
+    """Of the left half of the wide picture, also under shade."""
+    red, green, blue = colour
+    return green > 30 and green > 2 * max(red, blue)
+
+
+def dots_of_a_half(desk: Desk) -> int:
+    """How many dots the left half takes: 3 of a square, also of a square grid, 9 of a picture twice as wide."""
+    desk.button("Ready-made").click()
+    desk.root.get_by_role("menuitem", name="Left half").click()
+    return len(parse_dots(desk.text))
+
+
+@each_renderer
+def test_a_run_is_of_its_own_picture(desk: Desk, server: ComfyServer, picture: str, wide: str) -> None:
+    """The interface copies what a run has left with each undo, and the copy is as old."""
+    page = desk.page
+    until(lambda: yellow(desk.pixel(0.29, 0.74)))
+    desk.text = text_of(dot(0.72, 0.32, r=random.uniform(0.4, 0.41)))
+    smooth = desk.drawn()
+    run(page, server)
+    assert dots_of_a_half(desk) == 3
+    desk.undo()
+    page.evaluate(CHOOSE, wide)
+    for _ in range(2):
+        until(lambda: green(desk.pixel(0.35, 0.5)))
+        assert dots_of_a_half(desk) == 9
+        desk.undo()
+    page.evaluate(CHOOSE, picture)
+    until(lambda: yellow(desk.pixel(0.29, 0.74)))
+    until(lambda: np.abs(desk.drawn() - smooth).max() > 40)  # with the tokens of its run
+
+
+def test_a_picture_chosen_while_a_run_goes_is_not_of_it(desk: Desk, server: ComfyServer, wide: str) -> None:
+    begins = f"name => app.api.addEventListener('execution_start', () => ({CHOOSE})(name), {{ once: true }})"
+    desk.page.evaluate(begins, wide)
+    desk.text = unseen()
+    run(desk.page, server)
+    until(lambda: green(desk.pixel(0.35, 0.5)))
+    assert dots_of_a_half(desk) == 9
+
+
+@pytest.mark.parametrize("ending", ["png", "webp"])
+def test_a_turned_picture_lies_as_it_was_encoded(page: Page, server: ComfyServer, tmp_path: Path, ending: str) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # its left is the top
+    path = halves(tmp_path / f"turned.{ending}", (256, 256), "green", "navy", exif=turned)
+    desk = built(page, ComfyClient(server.url).upload_image(path))
+    desk.text = unseen()
+    run(page, server)
+    until(lambda: green(desk.pixel(0.83, 0.17)) and not green(desk.pixel(0.17, 0.83)))
+
+
+OVERWRITE = """async ([name, bytes]) => {
+    const body = new FormData();
+    body.append('image', new Blob([Uint8Array.from(bytes)]), name);
+    body.append('overwrite', 'true');
+    await fetch('/upload/image', { method: 'POST', body });
+}"""
+
+
+def test_a_file_changed_under_its_name(page: Page, server: ComfyServer, tmp_path: Path) -> None:
+    path = halves(tmp_path / "rewritten.png", (256, 256), "green", "navy")
+    name = ComfyClient(server.url).upload_image(path)
+    desk = built(page, name)
+    until(lambda: green(desk.pixel(0.17, 0.5)))
+    page.evaluate(OVERWRITE, [name, list(halves(path, (256, 256), "navy", "green").read_bytes())])
+    desk.text = unseen()
+    run(page, server)
+    until(lambda: green(desk.pixel(0.83, 0.5)) and not green(desk.pixel(0.17, 0.5)))
+
+
+MANY = """names => names.forEach((name, index) => {
+    const [load, encode, focus] = ['LoadImage', 'Qwen2VLEncode', 'GridDotFocus'].map((type, column) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [400 * column, 500 * index];
+        app.graph.add(node);
+        return node;
+    });
+    load.widgets[0].value = name;
+    load.connect(0, encode, encode.findInputSlot('image'));
+    encode.connect(0, focus, focus.findInputSlot('tokens'));
+})"""
+
+
+def test_many_pictures_are_loaded_once(page: Page, server: ComfyServer, tmp_path: Path) -> None:
+    client = ComfyClient(server.url)
+    paths = [halves(tmp_path / f"many_{number}.png", (32 + number, 32), "green", "navy") for number in range(16)]
+    asked: list[str] = []
+
+    def count(route) -> None:
+        asked.extend(re.findall(r"filename=(many_\d+)", route.request.url))
+        route.continue_()
+
+    page.route(re.compile(r"/view\?.*preview=jpeg"), count)
+    page.evaluate(MANY, [client.upload_image(path) for path in paths])
+    until(lambda: page.evaluate(FRAMES, 10) or len(set(asked)) == len(paths))
+    page.evaluate(FRAMES, 120)
+    assert len(asked) == len(paths)
+
+
+@each_renderer
+def test_a_number_is_typed_while_a_run_ends(desk: Desk, server: ComfyServer) -> None:
+    page = desk.page
+    place = desk.click(0.5, 0.5)
+    desk.root.locator("[data-entry=x]").press("Control+a")
+    page.keyboard.type("0.2")
+    page.evaluate(ENDED)
+    page.evaluate("() => { app.queuePrompt(0, 1); }")
+    page.wait_for_function("window.ended")
+    desk.frames(10)
+    page.keyboard.type("8")
+    page.keyboard.press("Enter")
+    assert desk.text == text_of(dot(0.28, place[1]))
 
 
 SOURCES = """kind => {
@@ -933,17 +1215,20 @@ def test_where_the_picture_comes_from(desk: Desk, server: ComfyServer, kind: str
     until(lambda: seen() == after)
 
 
+MASK = """() => {
+    const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
+    const mask = LiteGraph.createNode('SolidMask');
+    mask.pos = [320, 300];
+    app.graph.add(mask);
+    mask.widgets.find(widget => widget.name === 'value').value = 0.25;
+    mask.connect(0, focus, focus.findInputSlot('mask'));
+}"""
+
+
 @each_renderer
 def test_a_mask_joins_in_after_a_run(desk: Desk, server: ComfyServer) -> None:
     page = desk.page
-    page.evaluate("""() => {
-        const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
-        const mask = LiteGraph.createNode('SolidMask');
-        mask.pos = [320, 300];
-        app.graph.add(mask);
-        mask.widgets.find(widget => widget.name === 'value').value = 0.25;
-        mask.connect(0, focus, focus.findInputSlot('mask'));
-    }""")
+    page.evaluate(MASK)
     desk.text = unseen()
     desk.hints("after a run")
     until(lambda: yellow(desk.pixel(0.29, 0.74)))
@@ -952,6 +1237,11 @@ def test_a_mask_joins_in_after_a_run(desk: Desk, server: ComfyServer) -> None:
     (message,) = (output["griddot"][0] for output in outputs.values() if "griddot" in output)
     assert message["mask"] == [[0.25] * message["columns"]] * message["rows"]
     until(lambda: desk.pixel(0.2, 0.74)[0] < 0.65 * bright[0])
+    page.evaluate(MASK)  # another one
+    desk.hints("after a run")
+    until(lambda: desk.pixel(0.2, 0.74)[0] > 0.9 * bright[0])
+    run(page, server)
+    until(lambda: desk.pixel(0.2, 0.74)[0] < 0.65 * bright[0])
     page.evaluate(f"{FOCUS}[0].disconnectInput({FOCUS}[0].findInputSlot('mask'))")
     until(lambda: desk.pixel(0.2, 0.74)[0] > 0.9 * bright[0])
 
@@ -959,6 +1249,9 @@ def test_a_mask_joins_in_after_a_run(desk: Desk, server: ComfyServer) -> None:
 @each_renderer
 def test_dots_from_another_node_are_shown_and_left_alone(desk: Desk, server: ComfyServer) -> None:
     page, text = desk.page, unseen()
+    menu = desk.root.locator(".griddot-menu")
+    desk.button("Ready-made").click()
+    assert menu.is_visible()
     page.evaluate(
         """text => {
         const focus = app.graph.nodes.find(node => node.type === 'GridDotFocus');
@@ -971,13 +1264,72 @@ def test_dots_from_another_node_are_shown_and_left_alone(desk: Desk, server: Com
         text,
     )
     desk.hints("another node")
+    assert not menu.is_visible()
     desk.click(0.5, 0.5)
+    assert "another node" in desk.said
     desk.press("Enter")
     desk.button("Show the dots as text").click()
     assert desk.text == "" and desk.root.locator("textarea").get_attribute("readonly") is not None
     run(page, server)
     until(lambda: desk.shown == text)
     assert desk.text == ""
+
+
+@each_renderer
+def test_what_is_told_to_who_does_not_see(desk: Desk) -> None:
+    for place in ((0.2, 0.2), (0.5, 0.5), (0.8, 0.8)):
+        desk.click(*place)
+    assert desk.said.startswith("Dot 3 of 3: x ")
+    desk.press("Delete")
+    assert desk.said == "Removed. Dots left: 2"
+    desk.click(0.5, 0.5, button="right")
+    assert desk.said == "Removed. Dots left: 1"
+    desk.press("PageDown")
+    assert desk.said.startswith("Dot 1 of 1")
+    desk.button("Remove all").click()
+    assert desk.said == "Removed. Dots left: 0"
+
+
+@each_renderer
+def test_the_menu_closes(desk: Desk) -> None:
+    menu, opens = desk.root.locator(".griddot-menu"), desk.button("Ready-made")
+    opens.click()
+    assert menu.is_visible() and opens.get_attribute("aria-expanded") == "true"
+    desk.page.keyboard.press("Escape")
+    assert not menu.is_visible() and opens.evaluate("button => document.activeElement === button")
+    opens.click()
+    desk.page.mouse.click(1600, 900)
+    assert not menu.is_visible() and opens.get_attribute("aria-expanded") == "false"
+
+
+def pen(desk: Desk, kind: str, *place: float) -> tuple[float, float]:
+    (left, top), x, y = desk.spot(*place)
+    sent = desk.page.context.new_cdp_session(desk.page)
+    button = {"button": "left", "buttons": 1, "clickCount": 1, "pointerType": "pen"}
+    sent.send("Input.dispatchMouseEvent", {"type": kind, "x": left, "y": top, **button})
+    sent.detach()
+    return x, y
+
+
+@each_renderer
+def test_a_pen(desk: Desk) -> None:
+    """It is held still like a finger; a mouse is not."""
+    pixel, *_ = desk.spot(0.2, 0.2)
+    desk.page.mouse.move(*pixel)
+    desk.page.mouse.down()
+    desk.page.wait_for_timeout(1000)
+    assert desk.text == ""
+    desk.page.keyboard.press("Escape")
+    desk.page.mouse.up()
+    place = pen(desk, "mousePressed", 0.6, 0.6)
+    until(lambda: desk.text == text_of(dot(*place, w=-1)))
+    pen(desk, "mouseReleased", 0.6, 0.6)
+    pen(desk, "mousePressed", 0.6, 0.6)
+    until(lambda: desk.text == "")
+    pen(desk, "mouseReleased", 0.6, 0.6)
+    place = pen(desk, "mousePressed", 0.3, 0.3)
+    pen(desk, "mouseReleased", 0.3, 0.3)
+    assert desk.text == text_of(dot(*place))
 
 
 def test_fingers(browser: Browser, server: ComfyServer, picture: str) -> None:
@@ -1055,3 +1407,22 @@ def test_words_of_the_panel_are_in_both_languages(page: Page) -> None:
         assert sorted(part.split("}")[0] for part in english.split("{")[1:]) == sorted(
             part.split("}")[0] for part in chinese.split("{")[1:]
         )
+
+
+ARROWS = ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
+KEYS_CALLED = {
+    "en": {"meta": "Cmd", **dict.fromkeys(ARROWS, "arrows")},
+    "zh": {"meta": "Cmd", "Enter": "回车", **dict.fromkeys(ARROWS, "方向键")},
+}
+
+
+@pytest.mark.parametrize("language, page", [("en", "GridDotFocus.md"), ("zh", "GridDotFocus/zh.md")])
+def test_help_pages_name_every_key(root: Path, language: str, page: str) -> None:
+    code = (root / "web" / "griddot" / "gestures.js").read_text("utf-8")
+    actions = code.split("\n  actions(event) {")[1].split("\n  }\n")[0]
+    keys = set(re.findall(r"\b([A-Z]\w+)(?:: (?:add|turn|remove|\(\))| = \(\))", actions))
+    assert len(keys) == 10, keys
+    keys.update(re.findall(r"event\.(\w+)Key", code))
+    _, _, panel, *_ = (root / "web" / "docs" / page).read_text("utf-8").lower().replace(" ", "").split("\n##")
+    for key in keys:
+        assert KEYS_CALLED[language].get(key, key).lower() in panel, key

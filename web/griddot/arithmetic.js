@@ -7,6 +7,8 @@
  *   above 0; w: 0..1 keeps, below 0 suppresses.
  */
 
+import { wordsFor } from "./words.js";
+
 export const EXAMPLE = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]';
 export const MAX_DOTS = 10_000;
 export const MAX_RADIUS = 10;
@@ -15,7 +17,14 @@ const DEFAULTS = { r: 0.5, w: 1 };
 const BLANK = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/; // Python's str.strip()
 
 /** A text that is no list of dots; the message is one sentence. */
-export class DotsError extends Error {}
+export class DotsError extends Error {
+  /** @param {string} key of the sentence among the words @param {object} values in it; a kind is a key as well */
+  constructor(key, { kind, ...values }) {
+    super();
+    this.says = (words) => words(key, { ...values, kind: kind && words(kind) });
+    this.message = this.says(wordsFor("en"));
+  }
+}
 
 /** @param {string} text @returns {Dot[]} blank text is no dot; throws DotsError for anything but dots */
 export function parseDots(text) {
@@ -24,30 +33,29 @@ export function parseDots(text) {
   try {
     entries = JSON.parse(text);
   } catch (error) {
-    throw new DotsError(`The dots are not JSON text (${error.message}); write them like ${EXAMPLE}.`);
+    throw new DotsError("errorJson", { reason: error.message, example: EXAMPLE });
   }
   if (!Array.isArray(entries)) {
-    throw new DotsError(`The dots are a JSON ${kind(entries)}, not a list; write them like ${EXAMPLE}.`);
+    throw new DotsError("errorList", { kind: kind(entries), example: EXAMPLE });
   }
   if (entries.length > MAX_DOTS) {
-    throw new DotsError(`There are ${entries.length} dots, and ${MAX_DOTS} is the most; leave some out.`);
+    throw new DotsError("errorCount", { count: entries.length, most: MAX_DOTS });
   }
   return entries.map((entry, index) => dotOf(entry, index + 1));
 }
 
 /** @param {unknown} entry @param {number} number @returns {Dot} */
 function dotOf(entry, number) {
-  if (kind(entry) !== "object") {
-    throw new DotsError(`Dot ${number} is a JSON ${kind(entry)}, not an object; write dots like ${EXAMPLE}.`);
+  if (kind(entry) !== "kindObject") {
+    throw new DotsError("errorObject", { number, kind: kind(entry), example: EXAMPLE });
   }
   const unknown = Object.keys(entry).find((key) => !Object.hasOwn(RANGES, key));
   if (unknown !== undefined) {
-    const name = JSON.stringify(unknown.slice(0, 40));
-    throw new DotsError(`Dot ${number} has an unknown entry ${name}; a dot knows x, y, r and w only.`);
+    throw new DotsError("errorUnknown", { number, name: JSON.stringify(unknown.slice(0, 40)) });
   }
   for (const key of ["x", "y"]) {
     if (!Object.hasOwn(entry, key)) {
-      throw new DotsError(`Dot ${number} has no ${key}; a dot needs x and y from 0 to 1, like ${EXAMPLE}.`);
+      throw new DotsError("errorMissing", { number, key, example: EXAMPLE });
     }
   }
   for (const key of Object.keys(entry)) check(number, key, entry[key]);
@@ -56,20 +64,19 @@ function dotOf(entry, number) {
 
 function check(number, key, value) {
   if (typeof value !== "number") {
-    throw new DotsError(`${key} of dot ${number} is a JSON ${kind(value)}, not a number; write dots like ${EXAMPLE}.`);
+    throw new DotsError("errorNumber", { number, key, kind: kind(value), example: EXAMPLE });
   }
   const [low, high] = RANGES[key];
   if (!(low <= value && value <= high) || (key === "r" && value === 0)) {
-    const span = key === "r" ? `above ${low}, at most ${high}` : `from ${low} to ${high}`;
-    throw new DotsError(`${key} of dot ${number} is ${value}; it must be ${span}.`);
+    throw new DotsError(key === "r" ? "errorRadius" : "errorRange", { number, key, value, low, high });
   }
 }
 
-/** What JSON calls a value. */
+/** What JSON calls a value, as a key among the words. */
 function kind(value) {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "list";
-  return { object: "object", string: "text", boolean: "true/false" }[typeof value] ?? "number";
+  if (value === null) return "kindNull";
+  if (Array.isArray(value)) return "kindList";
+  return { object: "kindObject", string: "kindText", boolean: "kindBoolean" }[typeof value] ?? "kindNumber";
 }
 
 /** @param {Dot[]} dots @returns {string} text that parseDots reads back to the same numbers; "" for no dots */
@@ -133,6 +140,11 @@ export function tidy({ x, y, r = DEFAULT_RADIUS, w = 1 }) {
     r: rounded(clamp(r, MIN_RADIUS, MAX_RADIUS), 3),
     w: rounded(clamp(w, -1, 1), 2),
   };
+}
+
+/** A dot with one of its numbers changed, and the others as somebody wrote them. */
+export function changed(dot, key, value) {
+  return { ...dot, [key]: tidy({ ...dot, [key]: value })[key] };
 }
 
 /** Of a clicked dot. The weight falls to 0 at the radius, so this suits a thing a quarter of the picture wide. */

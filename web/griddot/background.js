@@ -2,11 +2,11 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { Recent } from "./recent.js";
 
 /**
  * @typedef {{filename: string, subfolder?: string, type?: string}} File as ComfyUI's /view knows it
- * @typedef {{key: string, url?: string, image?: HTMLImageElement, exact: boolean}} Source exact: nothing lies between
- *   this picture and the encoder that could have changed it
+ * @typedef {{key: string, url?: string, image?: HTMLImageElement}} Source
  */
 
 const INPUT_SIDE = -10; // the node that stands for a subgraph's inputs, within it
@@ -16,6 +16,12 @@ const FARTHEST = 100; // steps
 export function locator(node) {
   const { graph } = node;
   return graph && graph !== graph.rootGraph ? `${graph.id}:${node.id}` : String(node.id);
+}
+
+/** Whether a node is in the graph at work. The nodes within subgraphs are not told when it is cleared. */
+export function lives({ graph }) {
+  const { rootGraph } = app;
+  return graph === rootGraph || (graph && rootGraph.subgraphs.get(graph.id) === graph);
 }
 
 /** What a node's last run left for the interface. */
@@ -33,7 +39,7 @@ export function addressOf({ filename, subfolder = "", type = "input" }) {
 
 /** @returns {Source | null} the picture that reaches an input, as far as the browser can tell */
 export function pictureAt(node, inputName) {
-  let [exact, seen] = [true, false];
+  let seen = false;
   let origin = originOf(node, inputName);
   for (let step = 0; origin && step < FARTHEST; step += 1) {
     const [source, slot] = origin;
@@ -41,10 +47,8 @@ export function pictureAt(node, inputName) {
     seen ||= type === "IMAGE";
     if (seen) {
       const found = shownBy(source) ?? shownBeside(source, slot);
-      if (found) return { ...found, exact };
+      if (found) return found;
     }
-    const passes = isReroute(source);
-    if (type === "IMAGE" && !passes) exact = false;
     const next = nextInput(source, type);
     origin = next && cameFrom(source, next);
   }
@@ -130,8 +134,8 @@ function shownBeside(node, slot) {
 }
 
 const KEPT = 12;
-/** @type {Map<string, HTMLImageElement>} by address, the last used at the end */
-const loaded = new Map();
+/** @type {Recent} pictures by address */
+const loaded = new Recent(KEPT);
 
 /** The picture behind an address; `changed` is called when it has come or cannot come. */
 export function load(url, changed) {
@@ -140,12 +144,7 @@ export function load(url, changed) {
     image = new Image();
     image.src = url;
   }
-  loaded.delete(url);
   loaded.set(url, image);
-  for (const oldest of loaded.keys()) {
-    if (loaded.size <= KEPT) break;
-    loaded.delete(oldest);
-  }
   if (!image.complete) {
     image.addEventListener("load", changed, { once: true });
     image.addEventListener("error", changed, { once: true });

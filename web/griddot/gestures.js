@@ -1,6 +1,6 @@
 /** Pointer, wheel and keys become a new list of dots. */
 
-import { clamp, MAX_DOTS, rounded, tidy } from "./arithmetic.js";
+import { changed, clamp, rounded, tidy } from "./arithmetic.js";
 import { later } from "./later.js";
 
 /**
@@ -18,6 +18,7 @@ import { later } from "./later.js";
  * @property {(dots: Dot[], selected: number, done: boolean | "soon") => void} change done makes a step of undo, at
  *   once or when no more changes follow
  * @property {(index: number) => void} select
+ * @property {(happened: "removed") => void} announce to who does not see
  * @property {(brush: number) => void} resize the brush
  * @property {() => void} redraw
  * @property {(event: WheelEvent) => void} forward to the graph, which zooms
@@ -37,8 +38,6 @@ const BIG_STEP = 0.1;
 const OURS = new Set(["Delete", "Backspace", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"]);
 const STROKE = 0.55; // distance of painted dots, in radii
 
-const louder = (dot, by) => tidy({ ...dot, w: rounded(dot.w, 2) + by });
-const wider = (dot, by) => tidy({ ...dot, r: dot.r + by });
 const replaced = (dots, index, dot) => dots.map((each, position) => (position === index ? dot : each));
 const without = (dots, index) => dots.filter((_, position) => position !== index);
 
@@ -67,15 +66,14 @@ export class Gestures {
     const { dots, selected, view, locked } = this.board;
     const reach = GRAB * scale;
     const near = ([x, y]) => Math.hypot(x - left, y - top);
-    if (!locked && dots[selected] && near(view.handle(dots[selected])) <= reach * 0.8) {
-      return { kind: "handle", index: selected };
-    }
     let found = -1;
     let best = reach;
     dots.forEach((dot, index) => {
       const distance = near(view.pixels(dot.x, dot.y)) - (index === selected ? 1 : 0);
       if (distance <= best) [found, best] = [index, distance];
     });
+    const handle = !locked && dots[selected] ? near(view.handle(dots[selected])) : Infinity;
+    if (handle < best && handle <= reach * 0.8) return { kind: "handle", index: selected };
     if (found >= 0) return { kind: "dot", index: found };
     return { kind: view.holds(left, top) ? "empty" : "outside" };
   }
@@ -91,9 +89,10 @@ export class Gestures {
     if (this.drag) return this.cancel(); // a second finger
     const [left, top, scale] = this.board.locate(event);
     const target = this.target(left, top, scale);
-    this.ownMenu = target.kind === "dot" || target.kind === "handle" || event.pointerType === "touch";
+    const onDot = target.kind === "dot" || target.kind === "handle";
+    this.ownMenu = onDot || (event.pointerType !== "mouse" && event.button === 0);
     if (event.button === 2) {
-      if (target.kind === "dot") this.begin(event, "erase", { left, top, scale, target });
+      if (onDot) this.begin(event, "erase", { left, top, scale, target });
       return;
     }
     if (target.kind === "outside") return this.board.select(-1);
@@ -114,7 +113,7 @@ export class Gestures {
     if (mode === "erase") this.erase(target.index);
     if (mode === "paint") this.stroke(left, top, left, top);
     if (mode === "move" || mode === "radius") this.board.select(target.index);
-    if (event.pointerType === "touch" && (mode === "move" || mode === "new")) {
+    if (event.pointerType !== "mouse" && (mode === "move" || mode === "new")) {
       this.drag.hold = later(() => this.longPress(), LONG_PRESS);
     }
   }
@@ -147,7 +146,7 @@ export class Gestures {
     } else if (drag.mode === "radius") {
       const dot = drag.before[index];
       const r = view.radius(dot.x, dot.y, left, top);
-      this.put(replaced(drag.before, index, { ...dot, r: tidy({ ...dot, r }).r }), index);
+      this.put(replaced(drag.before, index, changed(dot, "r", r)), index);
     } else if (drag.mode === "paint") {
       this.stroke(...drag.last, left, top);
     } else if (drag.mode === "erase") {
@@ -163,10 +162,7 @@ export class Gestures {
     this.drag = null;
     if (drag.mode === "new" && !drag.moved) {
       const [x, y] = board.view.place(drag.left, drag.top);
-      if (drag.before.length < MAX_DOTS) {
-        drag.dots = [...drag.before, tidy({ x, y, w: drag.sign })];
-        board.change(drag.dots, drag.dots.length - 1, true);
-      }
+      board.change([...drag.before, tidy({ x, y, w: drag.sign })], drag.before.length, true);
     } else if (drag.flip && !drag.moved) {
       const dot = drag.before[drag.target.index];
       board.change(replaced(drag.before, drag.target.index, { ...dot, w: -dot.w || 0 }), drag.target.index, true);
@@ -197,13 +193,14 @@ export class Gestures {
   longPress() {
     const { drag, board } = this;
     if (!drag) return;
-    const [x, y] = board.view.place(drag.left, drag.top);
-    const dots =
-      drag.mode === "new"
-        ? [...drag.before, tidy({ x, y, w: -drag.sign })]
-        : without(drag.before, drag.target.index);
     this.drag = null;
-    board.change(dots, drag.mode === "new" ? dots.length - 1 : -1, true);
+    if (drag.mode === "new") {
+      const [x, y] = board.view.place(drag.left, drag.top);
+      board.change([...drag.before, tidy({ x, y, w: -drag.sign })], drag.before.length, true);
+    } else {
+      board.change(without(drag.before, drag.target.index), -1, true);
+      board.announce("removed");
+    }
   }
 
   point(target) {
@@ -214,13 +211,13 @@ export class Gestures {
 
   /** Show dots of a gesture that goes on. */
   put(dots, selected) {
-    if (dots.length > MAX_DOTS) return;
-    this.drag.dots = dots;
     this.board.change(dots, selected, false);
+    this.drag.dots = this.board.dots;
   }
 
   erase(index) {
     this.put(without(this.drag.dots, index), -1);
+    this.board.announce("removed");
   }
 
   /** Painted dots from one place to another, both in canvas pixels. */
@@ -258,8 +255,9 @@ export class Gestures {
     const by = Math.trunc(rounded(this.wheeled * 100, 6)) / 100;
     if (!by) return;
     this.wheeled = rounded(this.wheeled - by, 6);
-    const dots = replaced(board.dots, target.index, louder(board.dots[target.index], by));
-    board.change(dots, target.index, "soon");
+    const dot = board.dots[target.index];
+    const louder = changed(dot, "w", rounded(dot.w, 2) + by);
+    board.change(replaced(board.dots, target.index, louder), target.index, "soon");
   }
 
   key(event) {
@@ -283,32 +281,31 @@ export class Gestures {
     const dot = dots[selected];
     const step = event.shiftKey ? BIG_STEP : STEP;
     const done = event.repeat ? "soon" : true; // the interface takes a step for each key, but not while it is held
-    const set = (made) => board.change(replaced(dots, selected, made), selected, done);
     const turn = (by) => () => dots.length && board.select((Math.max(selected, by > 0 ? -1 : 0) + by + dots.length) % dots.length);
     const actions = { PageDown: turn(1), PageUp: turn(-1) };
     if (!dot) {
-      actions.Enter = () => {
-        if (dots.length < MAX_DOTS) board.change([...dots, tidy({ x: 0.5, y: 0.5, w: this.sign(event) })], dots.length, true);
-      };
+      actions.Enter = () => board.change([...dots, tidy({ x: 0.5, y: 0.5, w: this.sign(event) })], dots.length, true);
       if (board.tool === "paint") {
         const size = (by) => () => board.resize(board.brush + by);
         Object.assign(actions, { "+": size(STEP), "=": size(STEP), "-": size(-STEP), _: size(-STEP) });
       }
       return actions;
     }
-    const shift = (x, y) => () => set({ ...dot, ...place(dot.x + x, dot.y + y) });
-    const size = (by) => () => set({ ...dot, r: wider(dot, by).r });
-    const remove = () => board.change(without(dots, selected), -1, true);
+    const add = (key, by) => () => board.change(replaced(dots, selected, changed(dot, key, dot[key] + by)), selected, done);
+    const remove = () => {
+      board.change(without(dots, selected), -1, true);
+      board.announce("removed");
+    };
     const [across, down] = [step / view.sides[0], step / view.sides[1]];
     return Object.assign(actions, {
-      ArrowLeft: shift(-across, 0),
-      ArrowRight: shift(across, 0),
-      ArrowUp: shift(0, -down),
-      ArrowDown: shift(0, down),
-      "+": size(STEP),
-      "=": size(STEP),
-      "-": size(-STEP),
-      _: size(-STEP),
+      ArrowLeft: add("x", -across),
+      ArrowRight: add("x", across),
+      ArrowUp: add("y", -down),
+      ArrowDown: add("y", down),
+      "+": add("r", STEP),
+      "=": add("r", STEP),
+      "-": add("r", -STEP),
+      _: add("r", -STEP),
       Delete: remove,
       Backspace: remove,
       Escape: () => board.select(-1),

@@ -1,6 +1,7 @@
 /** A panel for each GridDotFocus node. Its text stays the value; without this script the node is used as text. */
 
 import { app } from "../../../scripts/app.js";
+import { lives } from "./background.js";
 import { Panel } from "./panel.js";
 import { wordsFor } from "./words.js";
 
@@ -15,6 +16,8 @@ const PULSE = 250; // ms; links, pictures and texts of other nodes change withou
 /** @type {Set<Panel>} */
 const panels = new Set();
 
+const gone = (panel) => panels.delete(panel) && panel.removed();
+
 app.registerExtension({
   name: "qwen2vlflux.GridDot",
   setup() {
@@ -24,7 +27,7 @@ app.registerExtension({
     window.addEventListener("keydown", heard, { capture: true });
     window.addEventListener("pointerdown", heard, { capture: true });
     setInterval(() => {
-      if (!document.hidden) panels.forEach((panel) => panel.refresh());
+      if (!document.hidden) panels.forEach((panel) => (lives(panel.node) ? panel.refresh() : gone(panel)));
     }, PULSE);
   },
   nodeCreated(node) {
@@ -45,11 +48,12 @@ function addPanel(node) {
   widget.serialize = false;
   hide(text);
   chain(text, "callback", () => panel.refresh());
-  chain(node, "onExecuted", () => panel.refresh());
+  chain(node, "onExecutionStart", () => panel.begins());
+  chain(node, "onExecuted", () => panel.executed());
   chain(node, "onConnectionsChange", () => panel.refresh());
   chain(node, "onAdded", () => panels.add(panel) && panel.arrived());
   chain(node, "onConfigure", () => panel.configured());
-  chain(node, "onRemoved", () => panels.delete(panel) && panel.removed());
+  chain(node, "onRemoved", () => gone(panel));
   node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
 }
 

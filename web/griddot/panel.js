@@ -1,13 +1,14 @@
 /** The panel of one node: its elements, and what keeps them in step with the node's text. */
 
 import { app } from "../../../scripts/app.js";
-import { clamp, DotsError, focusMap, formatDots, MAX_RADIUS, MIN_RADIUS, parseDots, rounded, tidy } from "./arithmetic.js";
-import { addressOf, load, locator, originOf, outputsOf, pictureAt } from "./background.js";
+import { changed, DotsError, focusMap, formatDots, MAX_DOTS, MAX_RADIUS, MIN_RADIUS, parseDots, rounded, tidy } from "./arithmetic.js";
+import { addressOf, load, locator, originOf, pictureAt } from "./background.js";
 import { draw } from "./drawing.js";
 import { Gestures } from "./gestures.js";
 import { icon } from "./icons.js";
 import { later } from "./later.js";
 import { inverted, PRESETS } from "./presets.js";
+import { lastRun, originsOf, remember } from "./runs.js";
 import { View } from "./view.js";
 
 /** @typedef {import("./arithmetic.js").Dot} Dot */
@@ -16,15 +17,11 @@ const STYLE = new URL("griddot.css", import.meta.url).href;
 const BRUSH = 0.12;
 const SOON = 1000; // ms without a change that end a burst of the wheel or of a held key
 const MOST_PIXELS = 2048; // of the canvas's sides, at high zoom
-const MOST_GRID = 4096;
 const ENTRIES = { x: [0, 1, 0.01], y: [0, 1, 0.01], r: [MIN_RADIUS, MAX_RADIUS, 0.01], w: [-1, 1, 0.05] };
 const SQUARE = { width: 1, height: 1 };
 
 /** @type {Map<string, Panel>} by the place of their node */
 const placed = new Map();
-
-/** Address of the upstream picture when a run's message was first seen. */
-const ranWith = new WeakMap();
 
 /** @returns {HTMLElement} an element with properties, attributes and children; text is never read as markup */
 function make(tag, { className = "", text, ...attributes } = {}, ...children) {
@@ -58,6 +55,8 @@ export class Panel {
     this.grid = null;
     this.mask = null;
     this.picture = null;
+    /** @type {Map<string, HTMLImageElement>} pictures that are wanted now, by key */
+    this.pictures = new Map();
     this.build();
     this.gestures = new Gestures(this.canvas, this);
     new ResizeObserver(() => this.redraw()).observe(this.stage);
@@ -81,8 +80,8 @@ export class Panel {
     const before = placed.get(this.place);
     placed.set(this.place, this);
     if (!before || before === this) return;
-    const { selected, tool, sign, brush, showsText, inUse, root } = before;
-    Object.assign(this, { selected, tool, sign, brush, showsText, inUse });
+    const { selected, tool, sign, brush, showsText, inUse, begun, root } = before;
+    Object.assign(this, { selected, tool, sign, brush, showsText, inUse, begun });
     if (window.LiteGraph?.vueNodesMode) root.replaceWith(this.root); // Vue keeps what it has for a node of the same id
   }
 
@@ -92,13 +91,31 @@ export class Panel {
     this.select(this.dots[this.selected] ? this.selected : -1);
   }
 
+  /** A run begins, and will be of what comes in now. */
+  begins() {
+    this.refresh();
+    this.begun = this.origins;
+  }
+
+  /** A run has come to its end here. */
+  executed() {
+    const run = lastRun(this.node);
+    if (run) remember(this.place, run, this.begun ?? this.origins);
+    this.refresh();
+  }
+
   /** Somebody does something, here or elsewhere: a burst ends before it, and it meets what is there now. */
   heard(event) {
     const { activeElement, body } = document;
     const here = activeElement === this.canvas || (this.inUse && activeElement === body);
     this.inUse = event.type === "keydown" && here;
+    if (event.type === "pointerdown" && !this.isMenu(event.target)) this.toggleMenu(false);
     if (!event.repeat) this.finish();
     this.refresh();
+  }
+
+  isMenu(element) {
+    return this.menu.contains(element) || this.buttons.presets.contains(element);
   }
 
   /** Who works with keys goes on with them when the interface has put the panel elsewhere. */
@@ -138,7 +155,7 @@ export class Panel {
       sign: this.button("keep", () => this.turnSign(), pressed),
       presets: this.button("presets", () => this.toggleMenu(), { "aria-haspopup": "true", "aria-expanded": "false" }),
       invert: this.button("invert", () => this.change(inverted(this.dots), this.selected, true)),
-      clear: this.button("clear", () => this.change([], -1, true)),
+      clear: this.button("clear", () => this.clear()),
       text: this.button("text", () => this.toggleText(), pressed),
     };
     const { point, paint, sign, presets, invert, clear, text } = this.buttons;
@@ -175,7 +192,12 @@ export class Panel {
     for (const [key, [min, max, step]] of Object.entries(ENTRIES)) {
       const label = this.words(key);
       const entry = make("input", { type: "number", min, max, step, title: label, "aria-label": label, "data-entry": key });
+      entry.addEventListener("input", () => (this.typed = entry));
       entry.addEventListener("change", () => this.enter(key, entry));
+      entry.addEventListener("blur", () => {
+        this.typed = undefined;
+        this.update();
+      });
       row.append(make("label", { title: label }, make("span", { text: key, "aria-hidden": "true" }), entry));
       this.entries[key] = entry;
     }
@@ -184,6 +206,7 @@ export class Panel {
 
   listen() {
     const on = (element, name, action, options) => element.addEventListener(name, action, options);
+    on(this.area, "focus", () => (this.showsText = true)); // also when it is no longer broken
     on(this.area, "input", () => {
       this.widget.value = this.area.value;
       this.read(this.area.value);
@@ -195,8 +218,12 @@ export class Panel {
     on(this.root, "wheel", (event) => event.target !== this.canvas && this.wheelOnControls(event), { passive: false });
     on(this.root, "keydown", (event) => {
       const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-      if (event.key === "Escape" && this.toggleMenu(false)) event.stopPropagation();
-      else if (plain && event.target !== this.canvas && event.key !== "Tab") event.stopPropagation(); // not for the graph
+      if (event.key === "Escape" && this.toggleMenu(false)) {
+        event.stopPropagation();
+        this.buttons.presets.focus({ preventScroll: true });
+      } else if (plain && event.target !== this.canvas && event.key !== "Tab") {
+        event.stopPropagation(); // not for the graph
+      }
     });
     on(this.canvas, "focus", () => this.redraw());
     on(this.canvas, "blur", () => this.redraw());
@@ -205,7 +232,6 @@ export class Panel {
   touched(event) {
     if (event.button === 1) app.canvas.processMouseDown(event); // pans
     if (event.button === 0 && !this.node.selected) app.canvas.selectNode(this.node);
-    if (!this.menu.contains(event.target) && !this.buttons.presets.contains(event.target)) this.toggleMenu(false);
   }
 
   wheelOnControls(event) {
@@ -237,9 +263,12 @@ export class Panel {
 
   /**
    * Take dots over. `done` puts them into the node's text and makes a step of undo: at once, or "soon" after the last
-   * change to a dot. Until then a gesture goes on, of which the interface is to capture nothing.
+   * change to a dot. Until then a gesture goes on, of which the interface is to capture nothing. More dots than may be
+   * are not taken.
    */
   change(dots, selected, done) {
+    if (dots.length > MAX_DOTS) return this.update();
+    const same = dots === this.dots;
     if (done !== "soon" || selected !== this.selected) this.finish();
     const text = formatDots(dots);
     this.dots = dots;
@@ -250,7 +279,7 @@ export class Panel {
       this.widget.value = text;
     }
     this.update(text);
-    this.announce();
+    if (!same) this.announce();
     if (done === "soon") {
       this.callOff?.();
       this.callOff = later(() => this.finish(), SOON);
@@ -263,6 +292,11 @@ export class Panel {
     this.callOff();
     this.callOff = undefined;
     this.capture();
+  }
+
+  clear() {
+    this.change([], -1, true);
+    this.announce("removed");
   }
 
   select(index) {
@@ -310,21 +344,21 @@ export class Panel {
 
   /** @returns {boolean} whether anything opened or closed */
   toggleMenu(open = this.menu.hidden) {
-    const changed = this.menu.hidden === open;
+    const moved = this.menu.hidden === open;
     this.menu.hidden = !open;
     this.buttons.presets.setAttribute("aria-expanded", String(open));
     if (open) this.menu.firstElementChild.focus({ preventScroll: true });
-    else if (changed && this.menu.contains(document.activeElement)) this.buttons.presets.focus({ preventScroll: true });
-    return changed;
+    return moved;
   }
 
   /** A typed number goes to the chosen dot, to the brush, or to a new dot. */
   enter(key, entry) {
+    this.typed = undefined;
     const value = entry.value === "" ? NaN : Number(entry.value);
     const dot = this.dots[this.selected];
     if (!Number.isFinite(value) || this.locked) this.update();
     else if (dot) {
-      const dots = this.dots.map((each) => (each === dot ? { ...dot, [key]: tidy({ ...dot, [key]: value })[key] } : each));
+      const dots = this.dots.map((each) => (each === dot ? changed(dot, key, value) : each));
       this.change(dots, this.selected, true);
     } else if (this.tool === "paint" && key === "r") this.resize(value);
     else this.change([...this.dots, tidy({ x: 0.5, y: 0.5, [key]: value })], this.dots.length, true);
@@ -347,7 +381,7 @@ export class Panel {
     } catch (error) {
       if (!(error instanceof DotsError)) throw error;
       this.dots = [];
-      this.broken = error.message;
+      this.broken = error.says(this.words);
     }
     if (this.selected >= this.dots.length) this.selected = -1;
   }
@@ -364,41 +398,45 @@ export class Panel {
     this.keepFocus();
     const input = node.inputs?.find((each) => each.name === this.widget.name || each.widget?.name === this.widget.name);
     const linked = Boolean(node.graph) && input?.link != null;
-    const source = node.graph ? pictureAt(node, "tokens") : null;
-    const ran = node.graph ? checked(outputsOf(node)?.griddot?.[0]) : null;
-    const key = source?.key ?? "";
-    if (ran && !ranWith.has(ran.message)) ranWith.set(ran.message, key);
-    const fresh = ran && ranWith.get(ran.message) === key ? ran : null;
-    const masked = Boolean(node.graph && originOf(node, "mask"));
-    const now = JSON.stringify([linked, key, source?.exact, fresh?.rows, fresh?.columns, fresh?.message.picture, masked]);
+    const source = pictureAt(node, "tokens");
+    const mask = originOf(node, "mask");
+    this.origins = { picture: source?.key ?? "", mask: mask ? `${locator(mask[0])}/${mask[1]}` : "" };
+    const run = node.graph ? lastRun(node) : null;
+    const from = run && originsOf(this.place, run, this.origins);
+    const fresh = from?.picture === this.origins.picture ? run : null;
+    const around = JSON.stringify([linked, this.origins, from]);
     const text = linked ? (fresh?.dots ?? "") : String(this.widget.value ?? "");
     const zoom = this.canvas.getBoundingClientRect().width;
-    if (now === this.around && text === this.text && zoom === this.zoom && fresh?.message === this.message) return;
-    Object.assign(this, { around: now, linked, zoom, message: fresh?.message, masked });
+    if (around === this.around && text === this.text && zoom === this.zoom && fresh === this.fresh) return;
+    const relinked = linked !== this.linked;
+    Object.assign(this, { around, linked, zoom, fresh, masked: Boolean(mask) });
     this.grid = fresh && { rows: fresh.rows, columns: fresh.columns };
-    this.mask = masked ? (fresh?.mask ?? null) : null;
+    this.mask = mask && fresh && from.mask === this.origins.mask ? fresh.mask : null;
     this.picture = this.choose(source, fresh);
     this.read(text);
+    if (relinked) this.announce();
   }
 
-  /** The picture just before the encoder, the one of the last run, or one from farther up. */
+  /** The picture that the encoder saw in the last run, or until it has come the one that reaches the node. */
   choose(source, fresh) {
     const come = () => {
       this.around = undefined;
       this.refresh();
     };
-    const own = fresh?.message.picture && addressOf(fresh.message.picture);
-    const wanted = [source?.exact && source, own && { url: own }, source].filter(Boolean);
-    for (const { image, url } of wanted) {
-      const found = image ?? load(url, come);
-      if (!found.complete || found.naturalWidth) return found;
-    }
-    return null;
+    const own = fresh?.picture && addressOf(fresh.picture);
+    const wanted = [own && { key: own, url: own }, source].filter(Boolean);
+    this.pictures = new Map(wanted.map(({ key, url, image }) => [key, image ?? this.pictures.get(key) ?? load(url, come)]));
+    const pictures = [...this.pictures.values()];
+    return pictures.find((each) => each.naturalWidth) ?? pictures.find((each) => !each.complete) ?? null;
   }
 
-  announce() {
-    const dot = this.dots[this.selected];
-    this.said.textContent = dot ? this.words("chosen", { number: this.selected + 1, count: this.dots.length, ...dot }) : "";
+  /** Tell who does not see. @param {"removed"} [happened] */
+  announce(happened) {
+    const { words, dots, selected } = this;
+    const count = dots.length;
+    if (this.linked) this.said.textContent = words("hintLinked");
+    else if (dots[selected]) this.said.textContent = words("chosen", { number: selected + 1, count, ...dots[selected] });
+    else this.said.textContent = happened ? words(happened, { count }) : "";
   }
 
   // ---- what is seen
@@ -432,6 +470,7 @@ export class Panel {
       buttons.sign.title = this.words(sign);
       buttons.sign.setAttribute("aria-label", this.words(sign));
     }
+    if (locked) this.toggleMenu(false);
     for (const name of ["point", "paint", "sign", "presets"]) buttons[name].disabled = locked;
     buttons.invert.disabled = locked || !this.dots.length;
     buttons.clear.disabled = this.linked || !(this.dots.length || this.broken);
@@ -447,7 +486,7 @@ export class Panel {
     for (const [key, entry] of Object.entries(this.entries)) {
       entry.disabled = locked;
       const shown = dot[key] === undefined ? "" : String(dot[key]);
-      if (entry.value !== shown) entry.value = shown;
+      if (entry.value !== shown && (locked || entry !== this.typed)) entry.value = shown;
     }
     this.redraw();
   }
@@ -500,7 +539,7 @@ export class Panel {
     if (this.broken) return words("hintBroken");
     if (drag?.mode === "move" && dots[selected]) return words("hintMove", shown(dots[selected]));
     if ((drag?.mode === "radius" || drag?.mode === "new") && dots[selected]) return words("hintHandle", shown(dots[selected]));
-    if (this.tool === "paint") return words("hintPaint");
+    if (this.tool === "paint") return words(dots[selected] ? "hintPaintSelected" : "hintPaint");
     if (hover.kind === "handle" && dot) return words("hintHandle", shown(dot));
     if (hover.kind === "dot" && dot) return words("hintDot", shown(dot));
     if (hover.kind === "empty") return words(this.sign > 0 ? "hintPoint" : "hintSuppress");
@@ -509,14 +548,4 @@ export class Panel {
     if (this.masked && !this.mask) return words("hintMask");
     return dots.length ? words("hintPoint") : words("hintEmpty");
   }
-}
-
-/** A run's message in order, or null: it may come from a stored workflow. */
-function checked(message) {
-  const { rows, columns, mask, dots } = message ?? {};
-  const side = (value) => Number.isInteger(value) && value > 0 && value <= MOST_GRID;
-  if (!side(rows) || !side(columns)) return null;
-  const whole = Array.isArray(mask) && mask.length === rows && mask.every((row) => row?.length === columns);
-  const weights = whole ? mask.map((row) => Array.from(row, (value) => clamp(Number(value) || 0, 0, 1))) : null;
-  return { rows, columns, mask: weights, dots: typeof dots === "string" ? dots : "", message };
 }
