@@ -28,7 +28,7 @@ from qwen2vl_flux_pack.training.demo.scenes import (
 SEED = 5
 """Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own."""
 TRAINED_ON = 96 * 128
-"""Scenes that the embedded checkpoint's FLUX learned from (CHUNKS, CHUNK in training/demo/pairs.py)."""
+"""Scenes that training/demo draws for FLUX (CHUNKS, CHUNK in training/demo/pairs.py)."""
 ENLARGED = 4
 """References are pictures of 512 pixels a side, as people have them, not of the model's own size."""
 

@@ -45,7 +45,7 @@ def report(figures: dict) -> str:
     lines = [
         f"variations of {figures['references']} held-out references at {figures['steps']} steps, guidance "
         f"{figures['guidance']}; {figures['met']:.0%} of what is in them (not where)",
-        f"is among {TRAINED_ON} random scenes, as many as the embedded checkpoint's FLUX learned from",
+        f"is among {TRAINED_ON} random scenes, as many as training/demo draws for FLUX",
         _line("", columns),
         *(
             _line(title, [_percent(figures["variation"][column][name]) for column in columns])
