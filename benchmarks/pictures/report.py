@@ -54,10 +54,7 @@ def report(figures: dict) -> str:
         "  chance: judged by the other references; autoencoder, renders: the judge on pictures that are right",
         "",
         _line("focus on one of two objects", ("strict", "it is there", "other colour gone", "alone")),
-        *(
-            _line(title, [_percent(figures["focus"][name][rate]) for rate in rates])
-            for name, title in FOCUS.items()
-        ),
+        *(_line(title, [_percent(figures["focus"][name][rate]) for rate in rates]) for name, title in FOCUS.items()),
         "  strict: it is there, and the other's colour gone; alone: nothing else is there at all",
         f"  the node's map differs from the published arithmetic by {figures['focus']['map error']:.4f} at most",
         "",

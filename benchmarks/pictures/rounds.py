@@ -173,7 +173,6 @@ class Rounds:
         self._show(what, references, made, verdicts, wanted, right)
         return verdicts
 
-
     def _show(
         self,
         what: str,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -22,6 +24,7 @@ from qwen2vl_flux_pack.training.demo import (
     pairs,
     previews,
     prompts,
+    story,
     variation,
 )
 from qwen2vl_flux_pack.training.demo.references import Source, seen
@@ -91,12 +94,28 @@ def test_what_is_focused_is_drawn_alone(chunk):
         assert (batch.weights[alone & ~bare] < 1).any(1).all()
     assert dropped / (4 * pairs.CHUNK) == pytest.approx(pairs.DROPPED, abs=0.05)
     several = float((chunk.scenes.count > 1).float().mean())
-    assert focused / (4 * pairs.CHUNK) == pytest.approx(pairs.FOCUSED * several, abs=0.08)
+    assert focused / (4 * pairs.CHUNK) == pytest.approx(pairs.Mixture().focused * several, abs=0.08)
+
+
+def test_a_mixture_has_more_of_the_scenes_that_it_copies(chunk):
+    mixture = pairs.Mixture(copies=(1, 0, 3), focused=0.0)
+    source = pairs.Pairs([chunk], 64, seed=0, mixture=mixture)
+    counts = {number: {tuple(latents.flatten().tolist()) for latents in chosen} for number, chosen in _by_count(chunk)}
+    drawn = [tuple(latents.flatten().tolist()) for step in range(4) for latents in source.batch(step, 0, 0).latents]
+    share = {number: sum(latents in known for latents in drawn) / len(drawn) for number, known in counts.items()}
+    there = {number: int((chunk.scenes.count == number).sum()) for number in (1, 3)}
+    assert share[2] == 0 and share[1] + share[3] == 1
+    assert share[3] == pytest.approx(3 * there[3] / (there[1] + 3 * there[3]), abs=0.08)
+
+
+def _by_count(chunk: pairs.Chunk) -> Iterator[tuple[int, torch.Tensor]]:
+    for number in (1, 2, 3):
+        yield number, chunk.latents[chunk.scenes.count == number].flatten(0, 1).float()
 
 
 def test_a_focus_keeps_its_object_most(chunk):
     rows, shown = torch.arange(pairs.CHUNK), torch.zeros(pairs.CHUNK, dtype=torch.long)
-    weights, object_ = pairs.random_focus(chunk, rows, shown, torch.Generator().manual_seed(0))
+    weights, object_ = pairs.random_focus(chunk, rows, shown, 0.45, torch.Generator().manual_seed(0))
     others = []
     for index in (object_ >= 0).nonzero().flatten().tolist():
         columns, rows_ = (chunk.centres[index, 0, : chunk.scenes.count[index]] * 6).round().long().clamp(0, 5).unbind(1)
@@ -108,9 +127,8 @@ def test_a_focus_keeps_its_object_most(chunk):
 
 def test_the_circle_is_the_node_s(chunk):
     """A map of the batch is the pack's circle of some dot: its weights fall by 1/(r * 6) a token along a row."""
-    weights, object_ = pairs.random_focus(
-        chunk, torch.arange(pairs.CHUNK), torch.zeros(pairs.CHUNK, dtype=torch.long), torch.Generator().manual_seed(0)
-    )
+    rows, shown = torch.arange(pairs.CHUNK), torch.zeros(pairs.CHUNK, dtype=torch.long)
+    weights, object_ = pairs.random_focus(chunk, rows, shown, 0.45, torch.Generator().manual_seed(0))
     index = int((object_ >= 0).nonzero()[0])
     x, y = chunk.centres[index, 0, object_[index]].tolist()
     made = weights[index].reshape(6, 6)
@@ -324,6 +342,15 @@ def test_plain_attention_is_attention():
     assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == allowed
 
 
+def test_the_curve_of_several_runs_counts_steps_through(tmp_path):
+    for run, steps in (("one", (250, 500, 600)), ("two", (50, 100))):
+        (tmp_path / run).mkdir()
+        lines = [json.dumps({"step": step, "flow": step / 1000}) for step in steps]
+        (tmp_path / run / "log.jsonl").write_text("\n".join(lines))
+    lines = story.joined([tmp_path / "one", tmp_path / "two"])
+    assert [(line["step"], line["flow"]) for line in lines] == [(500, 0.5), (600, 0.6), (650, 0.05), (700, 0.1)]
+
+
 def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     """A few updates of everything make a folder that the pack's loaders read; a second call does nothing again."""
     from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
@@ -343,8 +370,10 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(encoder, "BATCH", 4)
     for learned in (annotators.train_depth, annotators.train_line):
         monkeypatch.setattr(learned, "__defaults__", (2,))
-    for name in ("SQUARE", "VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
-        recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name == "VARIATION"))
+    for name in ("SQUARE", "SEVERAL", "VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
+        recipe = replace(
+            getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name in ("SQUARE", "SEVERAL", "VARIATION"))
+        )
         monkeypatch.setattr(make, name, recipe)
     monkeypatch.setattr(previews, "STEPS", 1)
     arguments = ["--work", str(tmp_path / "work"), "--demo", str(tmp_path / "demo")]
@@ -359,6 +388,8 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     assert load_controlnet(made / "controlnet").control_model.num_union_modes == controlled.MODES
     load_depth_anything(made / "depth-anything-v2" / "scenes"), load_anyline(made / "anyline" / "MTEED.safetensors")
     assert (made / "reference.png").is_file()
+    with Image.open(made / "training" / "samples.jpg") as sheet:
+        assert sheet.width > (1 + 4 * 3) * 128
     with Image.open(tmp_path / "work" / "variation" / "samples" / "step-000002.png") as sheet:
         assert sheet.width > 7 * 128 and sheet.height > 4 * 2 * 96
     caplog.clear()

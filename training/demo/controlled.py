@@ -116,9 +116,7 @@ class Hinted:
         )
 
 
-def save_chunks(
-    folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator
-) -> None:
+def save_chunks(folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator) -> None:
     """Files of chunks of all SIZES, as often as SHARES says."""
     for number in range(CHUNKS):
         size = SIZES[torch.multinomial(torch.tensor(SHARES), 1, generator=generator)]

@@ -24,7 +24,7 @@ from ..networks import Networks, read_networks
 from ..output import Output
 from ..recipe import Recipe
 from ..trainer import train
-from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, variation
+from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, story, variation
 from .previews import Previews
 from .references import SIZES
 from .stored import write
@@ -36,11 +36,19 @@ SQUARE = Recipe(
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
 SQUARE_RATE, SQUARE_TURN = 2.5e-3, 0.4
-VARIATION = Recipe(
-    steps=5000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
-    seed=SEED + 4, log_every=50, save_every=500, sample_every=1000,
+SEVERAL = Recipe(
+    steps=9000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    seed=SEED + 5, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.3
+SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
+CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.25)
+VARIATION = Recipe(
+    steps=2500, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    seed=SEED + 4, log_every=50, save_every=500, sample_every=500,
+)  # fmt: skip
+VARIATION_RATE, VARIATION_TURN = 6e-4, 0.3
+SQUARES_COPIES = 3
+"""How often the pairs of square pictures lie among those of all sizes."""
 GUIDANCE = Recipe(
     steps=800, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
@@ -135,23 +143,33 @@ def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
 def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
     where it always has the same cells."""
-    chunks = [chunk for chunk in pairs.load_chunks(shop.place("pairs")) if chunk.size == SIZES[0]]
-    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, chunks)
+    batches = pairs.Pairs(square_chunks(shop), SQUARE.batch_size, SQUARE.seed)
+    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
+
+
+def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """Squares still, mostly of several objects: that each of them comes once and only once takes longest to learn."""
+    batches = pairs.Pairs(square_chunks(shop), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
+    fit_variation(shop, place, final(shop.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
 
 
 def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Variations of all sizes."""
-    base, chunks = final(shop.place("square")), pairs.load_chunks(shop.place("pairs"))
-    fit_variation(shop, place, base, VARIATION, VARIATION_RATE, VARIATION_TURN, chunks)
+    chunks = pairs.load_chunks(shop.place("pairs")) + (SQUARES_COPIES - 1) * square_chunks(shop)
+    batches = pairs.Pairs(chunks, VARIATION.batch_size, VARIATION.seed, CROWDED)
+    fit_variation(shop, place, final(shop.place("several")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
+
+
+def square_chunks(shop: Workshop) -> list[pairs.Chunk]:
+    return [chunk for chunk in pairs.load_chunks(shop.place("pairs")) if chunk.size == SIZES[0]]
 
 
 def fit_variation(
-    shop: Workshop, place: Path, base: Path, recipe: Recipe, rate: float, turn: float, chunks: list[pairs.Chunk]
+    shop: Workshop, place: Path, base: Path, recipe: Recipe, rate: float, turn: float, batches: pairs.Pairs
 ) -> None:
     networks = trainable(base)
     objective = variation.HintedFlow(networks)
     optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), rate)
-    batches = pairs.Pairs(chunks, recipe.batch_size, recipe.seed)
     fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
@@ -261,6 +279,7 @@ def make_demo(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     for step, part in (("controlnet", "controlnet"), ("depth", "depth-anything-v2"), ("line", "anyline")):
         shutil.copytree(shop.place(step) / part, place / part, dirs_exist_ok=True)
     pictures.write(place)
+    story.write(place / "training", [shop.place(step) for step in ("square", "several", "variation")])
 
 
 STEPS = {
@@ -269,6 +288,7 @@ STEPS = {
     "start": make_start,
     "pairs": make_pairs,
     "square": make_square,
+    "several": make_several,
     "variation": make_variation,
     "guidance": make_guidance,
     "prompts": make_prompts,

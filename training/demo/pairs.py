@@ -27,8 +27,8 @@ CHUNKS, CHUNK = 96, 128
 LAYOUTS = 2
 """Layouts of each scene, of the picture shown as of the picture to draw."""
 
-FOCUSED, FOCUSED_ALONE = 0.45, 0.3
-"""Shares of scenes seen through a focus: of several objects, where one is to be drawn alone; and of one object."""
+FOCUSED_ALONE = 0.3
+"""Share of the scenes of one object that are seen through a focus."""
 RADII, LONE_RADII, USUAL_RADIUS = (0.28, 0.75), (0.3, 0.7), 0.5
 """Radii of these circles; half of the first kind have the usual one where it fits."""
 REACH = 0.7
@@ -82,20 +82,31 @@ class Chunk:
         return cls(scenes=scenes, grid=tuple(tensors.pop("grid").tolist()), **tensors)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """What batches are made of. copies: how often a scene of one, two and three objects lies in the pool; focused: the
+    share of scenes of several that are seen through a focus, where one object is to be drawn alone."""
+
+    copies: tuple[int, int, int] = (1, 1, 1)
+    focused: float = 0.45
+
+
 class Pairs:
     """Batches out of chunks that lie in memory (a Batches)."""
 
-    def __init__(self, chunks: list[Chunk], size: int, seed: int) -> None:
+    def __init__(self, chunks: list[Chunk], size: int, seed: int, mixture: Mixture = Mixture()) -> None:
         self.chunks = chunks
         self.size = size
         self.seed = seed
+        self.mixture = mixture
 
     def batch(self, step: int, part: int, rank: int) -> Batch:
         generator = generator_for(self.seed, step, part, rank, 1)  # noise never has a fifth number
         chunk = self.chunks[int(torch.randint(len(self.chunks), (), generator=generator))]
-        rows = torch.randperm(CHUNK, generator=generator)[: self.size]
+        pool = torch.arange(CHUNK).repeat_interleave(torch.tensor(self.mixture.copies)[chunk.scenes.count - 1])
+        rows = pool[torch.randperm(len(pool), generator=generator)[: self.size]]
         shown, drawn = (torch.randint(LAYOUTS, (self.size,), generator=generator) for _ in range(2))
-        weights, focus = random_focus(chunk, rows, shown, generator)
+        weights, focus = random_focus(chunk, rows, shown, self.mixture.focused, generator)
         nothing = torch.rand(self.size, generator=generator) < DROPPED
         alone = focus >= 0
         object_ = focus.clamp(min=0)
@@ -108,10 +119,10 @@ class Pairs:
 
 
 def random_focus(
-    chunk: Chunk, rows: torch.Tensor, shown: torch.Tensor, generator: torch.Generator
+    chunk: Chunk, rows: torch.Tensor, shown: torch.Tensor, share: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights [B, T] of the tokens under a random circle or none, and the index [B] of the object that is then to be
-    drawn alone, -1 where all are."""
+    drawn alone, -1 where all are. share: of the scenes of several objects, how many get a circle."""
     number = len(rows)
     every = torch.arange(number)
     several = chunk.scenes.count[rows] > 1
@@ -128,7 +139,7 @@ def random_focus(
         usual < 0.5, widest.clamp(max=USUAL_RADIUS), torch.lerp(torch.tensor(RADII[0]), widest, length)
     )
     radius = torch.where(several, radius, torch.lerp(*torch.tensor(LONE_RADII), length))
-    focused = torch.where(several, (chance < FOCUSED) & (widest > RADII[0]), chance < FOCUSED_ALONE)
+    focused = torch.where(several, (chance < share) & (widest > RADII[0]), chance < FOCUSED_ALONE)
     place = centres[every, object_] + OFF_CENTRE * torch.randn(number, 2, generator=generator)
     weights = torch.ones(number, chunk.tokens.shape[2])
     for index in focused.nonzero().flatten().tolist():
@@ -140,9 +151,7 @@ def random_focus(
 # ---- making them ---------------------------------------------------------------------------------------------------
 
 
-def save_chunks(
-    folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator
-) -> None:
+def save_chunks(folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator) -> None:
     """Files of chunks of all SIZES, as often as SHARES says."""
     ends = [round(sum(SHARES[: index + 1]) * CHUNKS) for index in range(len(SIZES))]
     for number in range(CHUNKS):
