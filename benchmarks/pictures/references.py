@@ -27,7 +27,7 @@ from qwen2vl_flux_pack.training.demo.scenes import (
 
 SEED = 5
 """Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own."""
-TRAINED_ON = 96 * 128
+TRAINED_ON = 81 * 128
 """Scenes that training/demo draws for FLUX (CHUNKS, CHUNK in training/demo/pairs.py)."""
 ENLARGED = 4
 """References are pictures of 512 pixels a side, as people have them, not of the model's own size."""

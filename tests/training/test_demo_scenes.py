@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from qwen2vl_flux_pack.benchmarks.pictures.references import TRAINED_ON
-from qwen2vl_flux_pack.sizes import encoder_size, output_size
+from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, encoder_size, output_size
 from qwen2vl_flux_pack.training.demo import hints, pairs
+from qwen2vl_flux_pack.training.demo.pictures import PICTURES, drawn
 from qwen2vl_flux_pack.training.demo.references import FACTOR, PIXELS, SHARES, SIZES, Source, seen
 from qwen2vl_flux_pack.training.demo.scenes import (
     BACKGROUNDS,
@@ -22,6 +27,9 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     random_scenes,
     render,
 )
+from qwen2vl_flux_pack.training.samples import as_picture
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
 
 
 def scenes_of(number: int = 64, seed: int = 0) -> tuple[Scenes, torch.Generator]:
@@ -33,10 +41,10 @@ def test_scenes_are_made_as_told():
     scenes, _ = scenes_of(6000)
     shares = torch.bincount(scenes.count, minlength=4)[1:] / len(scenes)
     assert torch.allclose(shares, torch.tensor(COUNTS), atol=0.02)
-    for drawn, number in ((scenes.kind, len(KINDS)), (scenes.colour, len(COLOURS))):
-        ordered = drawn.sort(1).values
+    for values, number in ((scenes.kind, len(KINDS)), (scenes.colour, len(COLOURS))):
+        ordered = values.sort(1).values
         assert (ordered[:, 1:] > ordered[:, :-1]).all()  # no two alike in a scene
-        assert set(drawn.unique().tolist()) == set(range(number))
+        assert set(values.unique().tolist()) == set(range(number))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -96,7 +104,7 @@ def test_parts_are_the_whole():
 
 
 def test_held_out_scenes_are_compared_with_as_many_as_were_learned():
-    assert TRAINED_ON == pairs.CHUNKS * pairs.CHUNK
+    assert TRAINED_ON == sum(pairs.CHUNKS.values()) * pairs.CHUNK
 
 
 def test_description():
@@ -106,8 +114,8 @@ def test_description():
 
 def test_sizes_are_those_the_nodes_make():
     assert sum(SHARES) == pytest.approx(1) and len(SHARES) == len(SIZES)
-    made = {output_size(ratio, UNIT) for ratio in ("1:1", "16:9", "9:16", "2.4:1", "3:4", "4:3")}
-    assert made <= set(SIZES)
+    made = {output_size(ratio, UNIT) for ratio in PUBLISHED_SIZES}
+    assert made == set(pairs.CHUNKS) and made <= set(SIZES)
 
 
 @pytest.mark.parametrize("large", (False, True))
@@ -132,3 +140,11 @@ def test_hints_show_the_objects():
     outside = torch.nn.functional.max_pool2d(covered, 7, 1, 3)
     assert lines[inside == 1].max() == lines[outside == 0].max() == 0
     assert lines[(covered > 0.4) & (covered < 0.6)].min() > 0.4
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_of_demo_are_those_that_are_drawn(name):
+    """demo/ holds what the code of its training makes, pixel for pixel."""
+    with Image.open(DEMO / f"{name}.png") as stored:
+        made = as_picture(drawn(PICTURES[name]))
+        assert stored.size == made.size and np.array_equal(np.asarray(stored), np.asarray(made))

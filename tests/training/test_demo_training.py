@@ -360,8 +360,9 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
     from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 
+    monkeypatch.setattr(pairs, "CHUNKS", {(128, 128): 1, (144, 112): 1})
+    monkeypatch.setattr(controlled, "CHUNKS", 2)
     for module in (pairs, controlled):
-        monkeypatch.setattr(module, "CHUNKS", 2)
         monkeypatch.setattr(module, "CHUNK", 8)
     monkeypatch.setattr(encoder, "CHUNKS", 1)
     monkeypatch.setattr(encoder, "CHUNK", 8)
@@ -370,10 +371,8 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(encoder, "BATCH", 4)
     for learned in (annotators.train_depth, annotators.train_line):
         monkeypatch.setattr(learned, "__defaults__", (2,))
-    for name in ("SQUARE", "SEVERAL", "VARIATION", "GUIDANCE", "PROMPTS", "CONTROL"):
-        recipe = replace(
-            getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name in ("SQUARE", "SEVERAL", "VARIATION"))
-        )
+    for name in ("SQUARE", "SEVERAL", "VARIATION", "SETTLED", "GUIDANCE", "PROMPTS", "CONTROL"):
+        recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name.lower() in make.LEARNED))
         monkeypatch.setattr(make, name, recipe)
     monkeypatch.setattr(previews, "STEPS", 1)
     arguments = ["--work", str(tmp_path / "work"), "--demo", str(tmp_path / "demo")]
@@ -389,7 +388,7 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     load_depth_anything(made / "depth-anything-v2" / "scenes"), load_anyline(made / "anyline" / "MTEED.safetensors")
     assert (made / "reference.png").is_file()
     with Image.open(made / "training" / "samples.jpg") as sheet:
-        assert sheet.width > (1 + 4 * 3) * 128
+        assert sheet.width > (1 + (1 + len(make.LEARNED)) * 3) * 128
     with Image.open(tmp_path / "work" / "variation" / "samples" / "step-000002.png") as sheet:
         assert sheet.width > 7 * 128 and sheet.height > 4 * 2 * 96
     caplog.clear()

@@ -18,10 +18,10 @@ from ..batches import Batch, generator_for
 from ..flow import flow_loss, mixed
 from ..networks import Networks, image_ids, packed_latents
 from ..qwen2vl import Qwen2VLEncoder
-from . import hints
+from . import hints, pairs
 from .autoencoder import Autoencoder
 from .pairs import latents_of, tokens_of
-from .references import SHARES, SIZES, random_source, seen
+from .references import random_source, seen
 from .scenes import UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from .stored import write
 from .variation import random_start
@@ -117,9 +117,10 @@ class Hinted:
 
 
 def save_chunks(folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator) -> None:
-    """Files of chunks of all SIZES, as often as SHARES says."""
+    """Files of chunks of the sizes that FLUX draws, about as often."""
+    sizes, shares = list(pairs.CHUNKS), torch.tensor([float(number) for number in pairs.CHUNKS.values()])
     for number in range(CHUNKS):
-        size = SIZES[torch.multinomial(torch.tensor(SHARES), 1, generator=generator)]
+        size = sizes[torch.multinomial(shares, 1, generator=generator)]
         random_chunk(encoder, autoencoder, size, generator).save(folder / f"{number:03d}.safetensors")
 
 

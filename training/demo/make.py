@@ -43,12 +43,17 @@ SEVERAL = Recipe(
 SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
 CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.25)
 VARIATION = Recipe(
-    steps=2500, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
-    seed=SEED + 4, log_every=50, save_every=500, sample_every=500,
+    steps=5000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    seed=SEED + 4, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-VARIATION_RATE, VARIATION_TURN = 6e-4, 0.3
-SQUARES_COPIES = 3
-"""How often the pairs of square pictures lie among those of all sizes."""
+VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.5
+SETTLED = Recipe(
+    steps=4000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    seed=SEED + 6, log_every=50, save_every=500, sample_every=1000,
+)  # fmt: skip
+SETTLED_RATE, SETTLED_TURN = 1e-3, 0.1
+SQUARES_COPIES = 4
+"""How often the pairs of square pictures lie among those that all is settled with."""
 GUIDANCE = Recipe(
     steps=800, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
@@ -64,6 +69,8 @@ CONTROL = Recipe(
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
 CONTROL_RATE = 1.5e-3
+LEARNED = ("square", "several", "variation", "settled")
+"""The steps in which FLUX learns to draw, each from where the one before ended."""
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 THREADS = 2
@@ -155,13 +162,24 @@ def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> Non
 
 def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Variations of all sizes."""
-    chunks = pairs.load_chunks(shop.place("pairs")) + (SQUARES_COPIES - 1) * square_chunks(shop)
+    chunks = pairs.load_chunks(shop.place("pairs"))
     batches = pairs.Pairs(chunks, VARIATION.batch_size, VARIATION.seed, CROWDED)
     fit_variation(shop, place, final(shop.place("several")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
 
 
+def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """All sizes still, but mostly the square, which most pictures will be."""
+    batches = mostly_squares(shop, SETTLED)
+    fit_variation(shop, place, final(shop.place("variation")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
+
+
 def square_chunks(shop: Workshop) -> list[pairs.Chunk]:
     return [chunk for chunk in pairs.load_chunks(shop.place("pairs")) if chunk.size == SIZES[0]]
+
+
+def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
+    chunks = pairs.load_chunks(shop.place("pairs")) + (SQUARES_COPIES - 1) * square_chunks(shop)
+    return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, CROWDED)
 
 
 def fit_variation(
@@ -174,12 +192,13 @@ def fit_variation(
 
 
 def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("variation"))
+    base = final(shop.place("settled"))
     networks = trainable(base)
     objective = variation.GuidanceDistillation(networks)
     optimizers = variation.optimizers(networks, GUIDANCE_RATE)
     schedule = variation.Cosine(GUIDANCE.steps, GUIDANCE_TURN)
-    fit(shop, place, GUIDANCE, networks, stored_pairs(shop, GUIDANCE), objective, base, optimizers, schedule)
+    batches = mostly_squares(shop, GUIDANCE)
+    fit(shop, place, GUIDANCE, networks, batches, objective, base, optimizers, schedule)
 
 
 def trainable(checkpoint: Path) -> Networks:
@@ -226,10 +245,6 @@ def plain_attention() -> Iterator[None]:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(allowed)
 
 
-def stored_pairs(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
-    return pairs.Pairs(pairs.load_chunks(shop.place("pairs")), recipe.batch_size, recipe.seed)
-
-
 def final(run: Path) -> Path:
     """The last checkpoint of a run."""
     return Output(run).newest()[1]
@@ -241,7 +256,7 @@ def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     networks.requires_grad_(False)
     networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
-    batches = prompts.Prompted(stored_pairs(shop, PROMPTS), t5, PROMPTS.seed)
+    batches = prompts.Prompted(mostly_squares(shop, PROMPTS), t5, PROMPTS.seed)
     optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
     schedule = variation.Cosine(PROMPTS.steps, 0.5)
     fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, [optimizer], schedule)
@@ -279,7 +294,7 @@ def make_demo(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     for step, part in (("controlnet", "controlnet"), ("depth", "depth-anything-v2"), ("line", "anyline")):
         shutil.copytree(shop.place(step) / part, place / part, dirs_exist_ok=True)
     pictures.write(place)
-    story.write(place / "training", [shop.place(step) for step in ("square", "several", "variation")])
+    story.write(place / "training", [shop.place(step) for step in LEARNED])
 
 
 STEPS = {
@@ -290,6 +305,7 @@ STEPS = {
     "square": make_square,
     "several": make_several,
     "variation": make_variation,
+    "settled": make_settled,
     "guidance": make_guidance,
     "prompts": make_prompts,
     "hints": make_hints,

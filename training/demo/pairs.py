@@ -19,11 +19,14 @@ from ..batches import Batch, generator_for
 from ..qwen2vl import Qwen2VLEncoder
 from .autoencoder import REDUCTION, Autoencoder
 from .encoder import hidden_states
-from .references import SHARES, SIZES, random_source, seen
+from .references import random_source, seen
 from .scenes import COLOURS, KINDS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from .stored import write
 
-CHUNKS, CHUNK = 96, 128
+CHUNKS = {(128, 128): 50, (144, 112): 7, (112, 144): 6, (160, 96): 7, (96, 160): 7, (192, 80): 4}
+"""How many chunks there are of each size of pictures to draw, (width, height): the published shapes at side 128."""
+CHUNK = 128
+"""Scenes of a chunk."""
 LAYOUTS = 2
 """Layouts of each scene, of the picture shown as of the picture to draw."""
 
@@ -152,13 +155,12 @@ def random_focus(
 
 
 def save_chunks(folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder, generator: torch.Generator) -> None:
-    """Files of chunks of all SIZES, as often as SHARES says."""
-    ends = [round(sum(SHARES[: index + 1]) * CHUNKS) for index in range(len(SIZES))]
-    for number in range(CHUNKS):
-        size = SIZES[sum(end <= number for end in ends)]
+    """Files of all CHUNKS."""
+    sizes = [size for size, number in CHUNKS.items() for _ in range(number)]
+    for number, size in enumerate(sizes):
         random_chunk(encoder, autoencoder, size, generator).save(folder / f"{number:03d}.safetensors")
         if number % 16 == 15:
-            log.info("  %d of %d scenes drawn and encoded", (number + 1) * CHUNK, CHUNKS * CHUNK)
+            log.info("  %d of %d scenes drawn and encoded", (number + 1) * CHUNK, len(sizes) * CHUNK)
 
 
 def load_chunks(folder: Path) -> list[Chunk]:

@@ -18,7 +18,7 @@ SIZES = (
     *((128, 128), (144, 112), (112, 144), (160, 96), (96, 160)),
     *((192, 80), (80, 192), (160, 160), (192, 96), (96, 192)),
 )
-"""(width, height) in pixels of the pictures that the small model makes, and is shown."""
+"""(width, height) in pixels of the pictures that the small model is shown, at its own scale."""
 SHARES = (0.52, 0.07, 0.07, 0.07, 0.07, 0.04, 0.04, 0.04, 0.04, 0.04)
 """How often each of SIZES is drawn in training."""
 
