@@ -186,7 +186,7 @@ def test_guidance_is_the_teachers_scale(networks):
     with torch.no_grad():
         given = networks.velocity(noisy, times, networks.context(batch), None, usual)
         free = networks.velocity(noisy, times, networks.context(replace(batch, tokens=batch.tokens * 0)), None, usual)
-    for guidance, scale in ((1.0, 1.0), (3.5, 2.0)):
+    for guidance, scale in ((1.0, 1.0), (3.5, 2.5)):
         wanted = objective._wanted(batch, noisy, times, torch.full((4,), guidance))
         assert torch.allclose(wanted, free + scale * (given - free), atol=1e-5)
         assert not torch.allclose(wanted, free + (scale + 0.3) * (given - free), atol=1e-3)

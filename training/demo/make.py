@@ -48,14 +48,14 @@ VARIATION = Recipe(
 )  # fmt: skip
 VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.5
 SETTLED = Recipe(
-    steps=4000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED + 6, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-SETTLED_RATE, SETTLED_TURN = 1e-3, 0.1
+SETTLED_RATE, SETTLED_TURN = 1.4e-3, 0.2
 SQUARES_COPIES = 4
 """How often the pairs of square pictures lie among those that all is settled with."""
 GUIDANCE = Recipe(
-    steps=800, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
+    steps=1600, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
 )  # fmt: skip
 GUIDANCE_RATE, GUIDANCE_TURN = 3e-4, 0.2
