@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,21 +37,13 @@ SQUARE = Recipe(
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
 SQUARE_RATE, SQUARE_TURN = 2.5e-3, 0.4
-SEVERAL = Recipe(
-    steps=9000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
-    seed=SEED + 5, log_every=50, save_every=500, sample_every=1000,
-)  # fmt: skip
+SEVERAL = replace(SQUARE, steps=9000, seed=SEED + 5)
 SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
 CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.25)
-VARIATION = Recipe(
-    steps=5000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
-    seed=SEED + 4, log_every=50, save_every=500, sample_every=1000,
-)  # fmt: skip
+"""For all after SQUARE: evenly drawn, one target in seven shows three objects."""
+VARIATION = replace(SQUARE, steps=5000, seed=SEED + 4)
 VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.5
-SETTLED = Recipe(
-    steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
-    seed=SEED + 6, log_every=50, save_every=500, sample_every=1000,
-)  # fmt: skip
+SETTLED = replace(SQUARE, steps=6000, seed=SEED + 6)
 SETTLED_RATE, SETTLED_TURN = 1.4e-3, 0.2
 SQUARES_COPIES = 4
 """How often the pairs of square pictures lie among those that all is settled with."""
@@ -150,13 +143,13 @@ def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
 def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
     where it always has the same cells."""
-    batches = pairs.Pairs(square_chunks(shop), SQUARE.batch_size, SQUARE.seed)
+    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed)
     fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
 
 
 def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Squares still, mostly of several objects: that each of them comes once and only once takes longest to learn."""
-    batches = pairs.Pairs(square_chunks(shop), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
+    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
     fit_variation(shop, place, final(shop.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
 
 
@@ -173,13 +166,14 @@ def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     fit_variation(shop, place, final(shop.place("variation")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
 
 
-def square_chunks(shop: Workshop) -> list[pairs.Chunk]:
-    return [chunk for chunk in pairs.load_chunks(shop.place("pairs")) if chunk.size == SIZES[0]]
+def squares(chunks: list[pairs.Chunk]) -> list[pairs.Chunk]:
+    return [chunk for chunk in chunks if chunk.size == SIZES[0]]
 
 
 def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
-    chunks = pairs.load_chunks(shop.place("pairs")) + (SQUARES_COPIES - 1) * square_chunks(shop)
-    return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, CROWDED)
+    chunks = pairs.load_chunks(shop.place("pairs"))
+    pool = chunks + (SQUARES_COPIES - 1) * squares(chunks)
+    return pairs.Pairs(pool, recipe.batch_size, recipe.seed, CROWDED)
 
 
 def fit_variation(
