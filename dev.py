@@ -4,9 +4,10 @@
   python3 dev.py demo        variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve       ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
   python3 dev.py train       train.py, which trains on pictures of yours (train --help)
-  python3 dev.py train-demo  trains the successor of the checkpoint in demo/, from nothing; hours on two cores
+  python3 dev.py train-demo  makes the checkpoint in demo/ from nothing, in hours; needs a C++ compiler
   python3 dev.py test        all tests; what follows goes to pytest, such as  test tests/unit -k focus
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
+  python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
   python3 dev.py lint        ruff, and the Registry's own validation
 
 Each command first sets up what it needs in .dev/ (2-3 minutes and about 6 GB the first time, nothing later).
@@ -274,7 +275,7 @@ def browser() -> None:
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
-def hand_over(command: Sequence[str | Path], where: Path = ROOT, **variables: str | Path) -> NoReturn:
+def hand_over(command: Sequence[str | Path], where: Path = ROOT, **variables: str | Path | int) -> NoReturn:
     """Become another program, in the repository's root or elsewhere; signals and the exit status are then its own."""
     os.chdir(where)
     os.environ.update({name: str(value) for name, value in variables.items()})
@@ -359,7 +360,8 @@ def train_demo(arguments: list[str]) -> NoReturn:
     places = [f"--{name}={path.absolute()}" for name, path in vars(parser.parse_args(arguments)).items()]
     _, python = comfyui()
     code = "import train; from qwen2vl_flux_pack.training.demo.make import main; main(train.sys.argv[1:])"
-    hand_over([training(python), "-c", code, *places], PYTHONPATH=ROOT, OMP_WAIT_POLICY="ACTIVE")
+    kept = {f"MALLOC_{what}_THRESHOLD_": 2**33 for what in ("MMAP", "TRIM")}  # glibc: memory is not given back
+    hand_over([training(python), "-c", code, *places], PYTHONPATH=ROOT, OMP_WAIT_POLICY="ACTIVE", **kept)
 
 
 def bench(arguments: list[str]) -> NoReturn:
@@ -367,6 +369,15 @@ def bench(arguments: list[str]) -> NoReturn:
     oracle = oracles(python)
     command = [*as_main(python, "benchmarks"), *arguments]
     hand_over(command, COMFYUI_PATH=folder, COMFYUI_PYTHON=python, ORACLE_PYTHON=oracle)
+
+
+def thumbnails(arguments: list[str]) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="dev.py thumbnails", description="The pictures of workflows/ and docs/.")
+    parser.add_argument("--into", type=Path, default=ROOT, metavar="DIR", help="for these two folders (%(default)s)")
+    into = parser.parse_args(arguments).into.absolute()
+    folder, python = comfyui()
+    command = [*as_main(training(python), "thumbnails"), f"--into={into}"]
+    hand_over(command, COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
 
 
 def lint(arguments: list[str]) -> NoReturn:
@@ -383,6 +394,7 @@ COMMANDS = {
     "train-demo": train_demo,
     "test": test,
     "bench": bench,
+    "thumbnails": thumbnails,
     "lint": lint,
 }
 

@@ -52,7 +52,7 @@ def test_packed_zip_holds_what_users_run_and_no_tests(copy: Path, tools: Path) -
         names = packed.namelist()
     top = {name.split("/")[0] for name in names}
     assert {"__init__.py", "nodes", "models", "checkpoints", "automation", "demo", "web", "requirements.txt"} <= top
-    assert not top & {"tests", "benchmarks", "dev.py", ".ci", ".dev"}
+    assert not top & {"tests", "benchmarks", "thumbnails", "training", "dev.py", ".ci", ".dev"}
     assert any(name.startswith("demo/") and name.endswith(".safetensors") for name in names)
     archive.unlink()
 

@@ -1,0 +1,83 @@
+"""The pictures that the thumbnails' graphs load, and what is written of a server's answers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qwen2vl_flux_pack.automation.client import Run
+from qwen2vl_flux_pack.automation.graphs import Prompt
+from qwen2vl_flux_pack.points import Point
+from qwen2vl_flux_pack.thumbnails.inputs import outlined, write_inputs
+from qwen2vl_flux_pack.thumbnails.make import make
+from qwen2vl_flux_pack.thumbnails.recipes import BRUSHED, OUTLINED, RECIPES
+from qwen2vl_flux_pack.thumbnails.studio import WEIGHTS, Studio
+from qwen2vl_flux_pack.training.demo.pictures import PICTURES, as_picture, drawn
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder)
+    return folder
+
+
+def test_every_picture_of_a_graph_is_there(folder: Path) -> None:
+    entries = [entry for recipe in RECIPES.values() for entry in recipe.graph.values()]
+    names = {entry["inputs"]["image"] for entry in entries if entry["class_type"] in ("LoadImage", "LoadImageMask")}
+    assert len(names) > 5 and names <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("picture", "point"), OUTLINED.values(), ids=OUTLINED)
+def test_a_mask_is_the_object_pointed_at(picture: str, point: Point) -> None:
+    """On it the scene has the colour at the point, around it another."""
+    scene = PICTURES[f"scenes/{Path(picture).stem}"]
+    mask = np.asarray(outlined(scene, point)) > 0
+    colours = np.asarray(as_picture(drawn(scene)), dtype=int)
+    height, width = mask.shape
+    at_point = colours[round(point.y * height), round(point.x * width)]
+    alike = np.abs(colours - at_point).max(-1) < 60
+    assert (alike & mask).sum() > 0.9 * (alike | mask).sum() and 0.05 < mask.mean() < 0.25
+
+
+@pytest.mark.parametrize("name", BRUSHED)
+def test_the_brush_keeps_the_colours(folder: Path, name: str) -> None:
+    picture, (x, y, radius) = BRUSHED[name]
+    painted = Image.open(folder / name)
+    alpha = np.asarray(painted.getchannel("A"))
+    assert painted.convert("RGB").tobytes() == Image.open(folder / picture).convert("RGB").tobytes()
+    assert alpha[round(y * alpha.shape[0]), round(x * alpha.shape[1])] == 0
+    assert (alpha == 0).mean() == pytest.approx(np.pi * radius**2, rel=0.03) and set(np.unique(alpha)) == {0, 255}
+
+
+class Pretender:
+    """A client that runs nothing; every node gives four plain pictures."""
+
+    def run(self, prompt: Prompt) -> Run:
+        return Run("", {node_id: {"images": [{}] * 4} for node_id in prompt}, [], [], [])
+
+    def fetch(self, image: dict) -> bytes:
+        written = io.BytesIO()
+        Image.new("RGB", (128, 128), "teal").save(written, "PNG")
+        return written.getvalue()
+
+
+def test_what_no_loader_lists_is_left_out_and_named(folder: Path, tmp_path: Path, capsys) -> None:
+    known: dict = {}
+    for entry in (entry for recipe in RECIPES.values() for entry in recipe.graph.values()):
+        lists = {name: ["COMBO", {"options": ["demo"]}] for name in WEIGHTS if name in entry["inputs"]}
+        known[entry["class_type"]] = {"input": {"required": lists}}
+    make(Studio(Pretender(), folder, known), tmp_path)
+    controlled = ["controlnet", "controlnet_published", "controlnet_inpaint"]
+    written = {path.stem: path for path in (tmp_path / "workflows").iterdir()}
+    assert set(written) == set(RECIPES) - set(controlled) and (tmp_path / "docs" / "variations.jpg").is_file()
+    for path in written.values():
+        with Image.open(path) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (600, 600))
+    *_, last = capsys.readouterr().out.splitlines()
+    weights = "demo/controlnet, demo/depth-anything-v2/scenes, demo/anyline/MTEED.safetensors"
+    assert last == f"Left as they are: {', '.join(controlled)}, since no loader lists {weights}."
