@@ -24,9 +24,8 @@ class Qwen2VLEncoder(nn.Module):
     def __init__(self, config: Qwen2VLConfig):
         super().__init__()
         with init_empty_weights():
-            whole = Qwen2VLModel(published_config(config))
+            self.visual, self.model = new_parts(config)
         self.config = config
-        self.visual, self.model = whole.visual, whole.language_model
 
     def forward(self, patches: Patches) -> Tensor:
         merge, device = self.config.vision.merge, patches.values.device
@@ -40,6 +39,25 @@ class Qwen2VLEncoder(nn.Module):
             inputs_embeds=embeddings, position_ids=places[:, None].expand(-1, count, -1), use_cache=False
         )
         return states.last_hidden_state[:, len(prefix) :]
+
+
+class PatchEmbedding(nn.Module):
+    """The projection of patches [N, values] to [N, width]: published as a convolution whose kernel is a whole patch,
+    computed as the product that it is. On a processor the gradient of the former takes longer than all the rest."""
+
+    def __init__(self, proj: nn.Conv3d) -> None:
+        super().__init__()
+        self.proj = proj
+
+    def forward(self, values: Tensor) -> Tensor:
+        return nn.functional.linear(values.to(self.proj.weight.dtype), self.proj.weight.flatten(1))
+
+
+def new_parts(config: Qwen2VLConfig) -> tuple[nn.Module, nn.Module]:
+    """Vision and language model, of random weights."""
+    whole = Qwen2VLModel(published_config(config))
+    whole.visual.patch_embed = PatchEmbedding(whole.visual.patch_embed.proj)
+    return whole.visual, whole.language_model
 
 
 def published_config(config: Qwen2VLConfig) -> PublishedConfig:

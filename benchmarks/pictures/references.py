@@ -44,9 +44,9 @@ class References:
         return len(self.scenes)
 
     def laid_out_anew(self) -> References:
-        """The same scenes in other layouts on the same canvas, the same ones each time."""
+        """The same scenes in variations of their layouts on the same canvas, the same ones each time."""
         generator = torch.Generator().manual_seed(SEED - 1)
-        return References(self.scenes, random_layout(self.scenes, self.layout.canvas, generator))
+        return References(self.scenes, random_layout(self.scenes, self.layout.canvas, generator, self.layout))
 
     def renders(self, scale: float = UNIT) -> Iterator[torch.Tensor]:
         """The pictures [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""

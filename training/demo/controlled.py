@@ -55,7 +55,7 @@ class ControlledFlow:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise, times, guidance = random_start(latents, generator)
+        noise, times, guidance = random_start(batch, generator)
         noisy = mixed(latents, noise, times)
         context = networks.context(batch)
         rows, columns = (edge // 2 for edge in latents.shape[-2:])
@@ -140,6 +140,7 @@ def random_chunk(
         maps = [hint(scenes, layout, height, width).expand_as(picture) for hint in HINTS.values()]
         return latents_of(autoencoder, picture), torch.stack([latents_of(autoencoder, each) for each in maps], dim=1)
 
-    (tokens,) = in_parts(shown, scenes, random_layout(scenes, source.canvas, generator))
-    latents, maps = in_parts(drawn, scenes, random_layout(scenes, (width / UNIT, height / UNIT), generator))
+    first = random_layout(scenes, source.canvas, generator)
+    (tokens,) = in_parts(shown, scenes, first)
+    latents, maps = in_parts(drawn, scenes, random_layout(scenes, (width / UNIT, height / UNIT), generator, first))
     return Chunk(tokens, latents, maps)

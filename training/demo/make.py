@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from diffusers import FluxControlNetModel, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -33,22 +34,18 @@ from .stored import write
 SEED = 2026
 
 SQUARE = Recipe(
-    steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    steps=2000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-SQUARE_RATE, SQUARE_TURN = 2.5e-3, 0.4
-SEVERAL = replace(SQUARE, steps=9000, seed=SEED + 5)
-SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
-CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.25)
-"""For all after SQUARE: evenly drawn, one target in seven shows three objects."""
-VARIATION = replace(SQUARE, steps=5000, seed=SEED + 4)
-VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.5
-SETTLED = replace(SQUARE, steps=6000, seed=SEED + 6)
-SETTLED_RATE, SETTLED_TURN = 1.4e-3, 0.2
+SQUARE_RATE, SQUARE_TURN = 2.5e-3, 1.0
+VARIATION = replace(SQUARE, steps=4500, seed=SEED + 4)
+VARIATION_RATE, VARIATION_TURN = 2.2e-3, 0.3
+CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.3)
+"""Evenly drawn, one target in seven shows three objects, and that each of several comes once takes longest to learn."""
 SQUARES_COPIES = 4
-"""How often the pairs of square pictures lie among those that all is settled with."""
+"""How often the pairs of square pictures lie among those of all sizes."""
 GUIDANCE = Recipe(
-    steps=1600, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
+    steps=1200, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
 )  # fmt: skip
 GUIDANCE_RATE, GUIDANCE_TURN = 3e-4, 0.2
@@ -62,8 +59,10 @@ CONTROL = Recipe(
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
 CONTROL_RATE = 1.5e-3
-LEARNED = ("square", "several", "variation", "settled")
+LEARNED = ("square", "variation")
 """The steps in which FLUX learns to draw, each from where the one before ended."""
+LEAST_COMPILED = 1000
+"""Steps of a run from which compiling its blocks, a minute or so, is worth while."""
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 THREADS = 2
@@ -122,7 +121,8 @@ def make_autoencoder(shop: Workshop, place: Path, generator: torch.Generator) ->
 
 
 def make_encoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    network = encoder.train(read_config(layout.write_encoder_config(place)), generator, DEVICE)
+    with plain_attention():
+        network = encoder.train(read_config(layout.write_encoder_config(place)), generator, DEVICE)
     write(place / STATE, network.state_dict())
 
 
@@ -141,29 +141,16 @@ def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
 
 
 def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
-    where it always has the same cells."""
-    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed)
-    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
-
-
-def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Squares still, mostly of several objects: that each of them comes once and only once takes longest to learn."""
-    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
-    fit_variation(shop, place, final(shop.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
+    """Things, and variations of one size. From nothing, all sizes at once take several times as long: a layout is first
+    learned where it always has the same cells."""
+    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed, CROWDED)
+    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches, share=0.0)
 
 
 def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Variations of all sizes."""
-    chunks = pairs.load_chunks(shop.place("pairs"))
-    batches = pairs.Pairs(chunks, VARIATION.batch_size, VARIATION.seed, CROWDED)
-    fit_variation(shop, place, final(shop.place("several")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
-
-
-def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """All sizes still, but mostly the square, which most pictures will be."""
-    batches = mostly_squares(shop, SETTLED)
-    fit_variation(shop, place, final(shop.place("variation")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
+    """Variations of all sizes, but mostly of the square, which most pictures will be; noise tells which way round."""
+    batches = mostly_squares(shop, VARIATION)
+    fit_variation(shop, place, final(shop.place("square")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
 
 
 def squares(chunks: list[pairs.Chunk]) -> list[pairs.Chunk]:
@@ -177,18 +164,26 @@ def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
 
 
 def fit_variation(
-    shop: Workshop, place: Path, base: Path, recipe: Recipe, rate: float, turn: float, batches: pairs.Pairs
+    shop: Workshop,
+    place: Path,
+    base: Path,
+    recipe: Recipe,
+    rate: float,
+    turn: float,
+    batches: pairs.Pairs,
+    share: float = variation.TIED,
 ) -> None:
     networks = trainable(base)
-    objective = variation.HintedFlow(networks)
+    objective = variation.HintedFlow(networks, share)
     optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), rate)
     fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
 def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("settled"))
+    base = final(shop.place("variation"))
     networks = trainable(base)
     objective = variation.GuidanceDistillation(networks)
+    compile_blocks(objective.teacher.flux, GUIDANCE)
     optimizers = variation.optimizers(networks, GUIDANCE_RATE)
     schedule = variation.Cosine(GUIDANCE.steps, GUIDANCE_TURN)
     batches = mostly_squares(shop, GUIDANCE)
@@ -217,11 +212,19 @@ def fit(
 ) -> None:
     output = Output(place)
     previews = Previews(shop.encoder(), shop.autoencoder(), output.samples)
+    compile_blocks(networks.flux, recipe)
     with output.claim(), plain_attention():
         train(
             recipe, networks, batches, objective, base, output,
             optimizers=optimizers, schedule=schedule, sample=previews, resume=output.is_begun,
         )  # fmt: skip
+
+
+def compile_blocks(network: FluxTransformer2DModel | FluxControlNetModel, recipe: Recipe) -> None:
+    """Let torch compile a network's blocks, if the run is long enough: updates then take two thirds of the time."""
+    if recipe.steps >= LEAST_COMPILED:
+        for block in (*network.transformer_blocks, *network.single_transformer_blocks):
+            block.compile(dynamic=True)
 
 
 @contextmanager
@@ -264,6 +267,7 @@ def make_controlnet(shop: Workshop, place: Path, generator: torch.Generator) -> 
     base = final(shop.place("prompts"))
     networks = trainable(base).requires_grad_(False)
     objective = controlled.ControlledFlow(networks)
+    compile_blocks(objective.controlnet, CONTROL)
     chunks = [controlled.Chunk.load(path) for path in sorted(shop.place("hints").glob("*.safetensors"))]
     batches = controlled.Hinted(chunks, CONTROL.batch_size, CONTROL.seed)
     optimizers = variation.optimizers(objective.controlnet, CONTROL_RATE)
@@ -297,9 +301,7 @@ STEPS = {
     "start": make_start,
     "pairs": make_pairs,
     "square": make_square,
-    "several": make_several,
     "variation": make_variation,
-    "settled": make_settled,
     "guidance": make_guidance,
     "prompts": make_prompts,
     "hints": make_hints,

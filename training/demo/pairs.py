@@ -1,7 +1,8 @@
 """Training pairs of the embedded checkpoint: the tokens of one scene, and latents of the same things laid out anew.
 
 That the picture to draw is another one than the picture shown is what makes seeds lay out the same things in
-different ways.
+different ways: turned and mirrored. In any order whatever, each part of a picture would have to find out what the
+others show, and that takes many times as long to learn as which way round they all are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,21 @@ from ..qwen2vl import Qwen2VLEncoder
 from .autoencoder import REDUCTION, Autoencoder
 from .encoder import hidden_states
 from .references import random_source, seen
-from .scenes import COLOURS, KINDS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
+from .scenes import (
+    COLOURS,
+    KINDS,
+    MOST_OBJECTS,
+    UNIT,
+    Layout,
+    Scenes,
+    cells,
+    in_parts,
+    places,
+    random_layout,
+    random_scenes,
+    random_symmetry,
+    render,
+)
 from .stored import write
 
 CHUNKS = {(128, 128): 50, (144, 112): 7, (112, 144): 6, (160, 96): 7, (96, 160): 7, (192, 80): 4}
@@ -54,17 +69,22 @@ class Chunk:
     """Scenes [N] that share a picture size and a token grid, each with LAYOUTS of either.
 
     tokens: [N, L, T, 128] half, of the pictures shown, on `grid`; centres: [N, L, 3, 2] of their objects, as x and y
-    in 0..1. latents: [N, L, 16, h, w] half, of the pictures to draw; alone: the same with the first or the second
-    object only. labels, alone_labels: [N, L, 2, patches] bytes, the kind and the colour that each patch of these shows.
+    in 0..1, places: [N, L, 3] the same as places of the ring. latents: [N, L, 16, h, w] half, of the pictures to draw;
+    alone: the same with the first or the second object only. drawn_places: [N, L, 3] of the objects of the former,
+    alone_places: [N, L] of the one object of the latter. labels, alone_labels: [N, L, 2, patches] bytes, the kind and
+    the colour that each patch shows.
     """
 
     scenes: Scenes
     grid: tuple[int, int]
     tokens: torch.Tensor
     centres: torch.Tensor
+    places: torch.Tensor
     latents: torch.Tensor
+    drawn_places: torch.Tensor
     labels: torch.Tensor
     alone: torch.Tensor
+    alone_places: torch.Tensor
     alone_labels: torch.Tensor
 
     @property
@@ -117,7 +137,10 @@ class Pairs:
             latents=_either(alone, chunk.alone[rows, object_], chunk.latents[rows, drawn]).float(),
             tokens=chunk.tokens[rows, shown].float(),
             weights=weights.masked_fill(nothing[:, None], 0),
-            extras={"labels": _either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long()},
+            extras={
+                "labels": _either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long(),
+                "symmetry": random_symmetries(chunk, rows, shown, drawn, focus, generator),
+            },
         )
 
 
@@ -151,6 +174,24 @@ def random_focus(
     return weights, torch.where(focused & several, object_, -1)
 
 
+def random_symmetries(
+    chunk: Chunk,
+    rows: torch.Tensor,
+    shown: torch.Tensor,
+    drawn: torch.Tensor,
+    focus: torch.Tensor,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Which symmetries of the ring [B] make the pictures to draw of those shown; focus: see random_focus."""
+    objects = torch.arange(MOST_OBJECTS)
+    alone = (focus >= 0)[:, None]
+    lone_place = chunk.alone_places[rows, focus.clamp(min=0)][:, None]
+    after = torch.where(alone, lone_place, chunk.drawn_places[rows, drawn])
+    present = torch.where(alone, objects == focus[:, None], chunk.scenes.present[rows])
+    columns, rows_of_cells = cells(tuple(extent / UNIT for extent in chunk.size))
+    return random_symmetry(chunk.places[rows, shown], after, present, columns * rows_of_cells, generator)
+
+
 # ---- making them ---------------------------------------------------------------------------------------------------
 
 
@@ -177,16 +218,18 @@ def random_chunk(
     def shown(scenes: Scenes, layout: Layout) -> tuple[torch.Tensor]:
         return (tokens_of(encoder, seen(scenes, layout, source)[0]),)
 
-    def drawn(scenes: Scenes) -> tuple[torch.Tensor, ...]:
+    def drawn(scenes: Scenes, like: Layout) -> tuple[torch.Tensor, ...]:
         width, height = size
-        layout = random_layout(scenes, (width / UNIT, height / UNIT), generator)
-        return in_parts(lambda *part: targets(autoencoder, *part, height, width), scenes, layout)
+        layout = random_layout(scenes, (width / UNIT, height / UNIT), generator, like)
+        made = in_parts(lambda *part: targets(autoencoder, *part, height, width), scenes, layout)
+        return *made, places(layout.centre, layout.canvas)
 
-    layouts = [random_layout(scenes, source.canvas, generator) for _ in range(LAYOUTS)]
+    first = random_layout(scenes, source.canvas, generator)
+    layouts = [first, *(random_layout(scenes, source.canvas, generator, first) for _ in range(LAYOUTS - 1))]
     tokens = [in_parts(shown, scenes, layout)[0] for layout in layouts]
-    wholes = [drawn(scenes) for _ in range(LAYOUTS)]
-    singles = [drawn(scenes.only((scenes.count - 1).clamp(max=each))) for each in range(2)]
-    latents, labels, alone, alone_labels = (
+    wholes = [drawn(scenes, first) for _ in range(LAYOUTS)]
+    singles = [drawn(scenes.only((scenes.count - 1).clamp(max=each)), first) for each in range(2)]
+    latents, labels, drawn_places, alone, alone_labels, alone_places = (
         torch.stack(parts, dim=1) for parts in (*zip(*wholes, strict=True), *zip(*singles, strict=True))
     )
     return Chunk(
@@ -194,9 +237,12 @@ def random_chunk(
         grid=source.grid,
         tokens=torch.stack(tokens, dim=1),
         centres=torch.stack([layout.centre / torch.tensor(source.canvas) for layout in layouts], dim=1),
+        places=torch.stack([places(layout.centre, layout.canvas) for layout in layouts], dim=1),
         latents=latents,
+        drawn_places=drawn_places,
         labels=labels,
         alone=alone,
+        alone_places=alone_places[..., 0],
         alone_labels=alone_labels,
     )
 

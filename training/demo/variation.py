@@ -20,6 +20,7 @@ from ..batches import Batch
 from ..flow import flow_loss, logit_normal, mixed
 from ..networks import Networks
 from .encoder import WIDTH as TOKEN_WIDTH
+from .muon import Muon
 from .scenes import COLOURS, KINDS
 
 POOLED_WIDTH = 4
@@ -32,6 +33,9 @@ HINT = 0.15
 EVEN_TIMES = 0.25
 """Share of times drawn evenly; the others favour noise, where the layout is decided."""
 TIME_MEAN, TIME_SPREAD = 0.7, 1.1
+TIED = 0.8
+"""Share of pictures whose noise tells which way round they are. Otherwise all patches would have to agree on it while
+hardly anything can be seen, which takes longest to learn; the rest teaches that what is seen counts for more."""
 MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
 SHARPENED = 0.6
@@ -83,7 +87,7 @@ def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     }
     others = [value for name, value in trained.items() if name not in matrices]
     return [
-        torch.optim.Muon(list(matrices.values()), lr=MUON * rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        Muon(list(matrices.values()), lr=MUON * rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(
             [
                 {"params": [value for value in others if value.ndim > 1], "weight_decay": 0.02},
@@ -117,11 +121,25 @@ def random_times(number: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(number, generator=generator) < EVEN_TIMES, even, times)
 
 
-def random_start(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise of the latents' shape, times and guidance [B], on their device."""
+def random_start(batch: Batch, generator: torch.Generator, share: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise of the latents' shape, times and guidance [B], on their device. The noise of a share of the pictures is
+    tied to how they come of what is shown."""
+    latents = batch.latents
     noise = torch.randn(latents.shape, generator=generator)
+    if share:
+        free = torch.rand(len(noise), generator=generator) >= share
+        noise = torch.where(free[:, None, None, None], noise, tied(noise, batch.extras["symmetry"].cpu()))
     drawn = noise, random_times(len(latents), generator), random_guidance(len(latents), generator)
     return tuple(values.to(latents) for values in drawn)
+
+
+def tied(noise: Tensor, symmetry: Tensor) -> Tensor:
+    """Noise [B, 16, h, w] that tells the symmetry [B] in 0..7, one binary digit by the sign of each of the first three
+    channels' means: channels of the other sign are negated, so that over all symmetries it stays normal noise."""
+    digits = (symmetry[:, None] >> torch.arange(3)) & 1
+    means = noise[:, :3].mean((2, 3))
+    signs = torch.where((means > 0) == digits.bool(), 1.0, -1.0)
+    return torch.cat([noise[:, :3] * signs[:, :, None, None], noise[:, 3:]], dim=1)
 
 
 def random_guidance(number: int, generator: torch.Generator) -> Tensor:
@@ -130,9 +148,10 @@ def random_guidance(number: int, generator: torch.Generator) -> Tensor:
 
 
 class HintedFlow:
-    """Rectified flow at any guidance, and the hint."""
+    """Rectified flow at any guidance, and the hint; share: of the pictures whose noise is tied."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, share: float = TIED) -> None:
+        self.share = share
         self.heads = nn.ModuleList(nn.Linear(networks.flux.inner_dim, len(KINDS) + len(COLOURS) + 2) for _ in range(2))
         self.read: list[Tensor] = []
         flux = networks.flux
@@ -145,7 +164,7 @@ class HintedFlow:
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         self.read.clear()
         latents = batch.latents
-        noise, times, guidance = random_start(latents, generator)
+        noise, times, guidance = random_start(batch, generator, self.share)
         context = networks.context(batch)
         velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
         flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
@@ -174,7 +193,7 @@ class GuidanceDistillation:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise, times, guidance = random_start(latents, generator)
+        noise, times, guidance = random_start(batch, generator, TIED)
         noisy = mixed(latents, noise, times)
         wanted = self._wanted(batch, noisy, times, guidance)
         chance = torch.rand(len(latents), generator=generator).to(latents)
