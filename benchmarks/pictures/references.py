@@ -20,9 +20,12 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     UNIT,
     Layout,
     Scenes,
+    number_of_cells,
+    places,
     random_layout,
     random_scenes,
     render,
+    varied,
 )
 
 SEED = 5
@@ -46,7 +49,9 @@ class References:
     def laid_out_anew(self) -> References:
         """The same scenes in variations of their layouts on the same canvas, the same ones each time."""
         generator = torch.Generator().manual_seed(SEED - 1)
-        return References(self.scenes, random_layout(self.scenes, self.layout.canvas, generator, self.layout))
+        canvas = self.layout.canvas
+        place = varied(places(self.layout.centre, canvas), self.scenes.present, number_of_cells(canvas), generator)
+        return References(self.scenes, random_layout(self.scenes, canvas, generator, place))
 
     def renders(self, scale: float = UNIT) -> Iterator[torch.Tensor]:
         """The pictures [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""

@@ -19,10 +19,12 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     Scenes,
     coverage,
     in_parts,
+    number_of_cells,
     places,
     random_layout,
     random_scenes,
     render,
+    varied,
 )
 
 
@@ -94,9 +96,10 @@ SQUARE, LYING, STANDING = (1.0, 1.0), (1.25, 0.75), (0.75, 1.25)
 def test_a_variation_turns_or_mirrors_the_ring(of, to):
     """Who is next to whom stays, and every place that a picture has is used."""
     scenes, generator = scenes_of(400)
-    first = random_layout(scenes, of, generator)
-    second = random_layout(scenes, to, generator, first)
-    before, after = places(first.centre, of), places(second.centre, to)
+    before = places(random_layout(scenes, of, generator).centre, of)
+    place = varied(before, scenes.present, number_of_cells(to), generator)
+    after = places(random_layout(scenes, to, generator, place).centre, to)
+    assert torch.equal(after[scenes.present], place[scenes.present])
     assert after[scenes.present].max() < (len(RING) if to == SQUARE else len(RING) - 1)
     for one, other in ((0, 1), (0, 2), (1, 2)):
         both = scenes.present[:, one] & scenes.present[:, other]

@@ -22,7 +22,18 @@ from . import hints, pairs
 from .autoencoder import Autoencoder
 from .pairs import latents_of, tokens_of
 from .references import random_source, seen
-from .scenes import UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
+from .scenes import (
+    UNIT,
+    Layout,
+    Scenes,
+    in_parts,
+    number_of_cells,
+    places,
+    random_layout,
+    random_scenes,
+    render,
+    varied,
+)
 from .stored import write
 from .variation import random_start
 
@@ -140,7 +151,9 @@ def random_chunk(
         maps = [hint(scenes, layout, height, width).expand_as(picture) for hint in HINTS.values()]
         return latents_of(autoencoder, picture), torch.stack([latents_of(autoencoder, each) for each in maps], dim=1)
 
-    first = random_layout(scenes, source.canvas, generator)
-    (tokens,) = in_parts(shown, scenes, first)
-    latents, maps = in_parts(drawn, scenes, random_layout(scenes, (width / UNIT, height / UNIT), generator, first))
+    layout = random_layout(scenes, source.canvas, generator)
+    (tokens,) = in_parts(shown, scenes, layout)
+    canvas = (width / UNIT, height / UNIT)
+    place = varied(places(layout.centre, source.canvas), scenes.present, number_of_cells(canvas), generator)
+    latents, maps = in_parts(drawn, scenes, random_layout(scenes, canvas, generator, place))
     return Chunk(tokens, latents, maps)

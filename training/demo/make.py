@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import FluxControlNetModel, FluxTransformer2DModel
@@ -26,7 +27,7 @@ from ..networks import Networks, read_networks
 from ..output import Output
 from ..recipe import Recipe
 from ..trainer import train
-from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, story, variation
+from . import annotators, autoencoder, controlled, coupled, encoder, layout, pairs, pictures, prompts, story, variation
 from .previews import Previews
 from .references import SIZES
 from .stored import write
@@ -38,10 +39,14 @@ SQUARE = Recipe(
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
 SQUARE_RATE, SQUARE_TURN = 2.5e-3, 1.0
-VARIATION = replace(SQUARE, steps=4500, seed=SEED + 4)
-VARIATION_RATE, VARIATION_TURN = 2.2e-3, 0.3
-CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.3)
-"""Evenly drawn, one target in seven shows three objects, and that each of several comes once takes longest to learn."""
+VARIATION = replace(SQUARE, steps=2500, seed=SEED + 4)
+VARIATION_RATE, VARIATION_TURN = 2.2e-3, 0.54
+COUPLED = replace(SQUARE, steps=3500, seed=SEED + 5)
+COUPLED_RATE, COUPLED_TURN = 1.8e-3, 0.25
+COPIES = (1, 2, 4)
+"""How often a scene of one, two and three objects lies in the pool. Evenly drawn, one target in seven shows three, and
+that each of several comes once takes longest to learn."""
+CROWDED = pairs.Mixture(copies=COPIES, focused=0.3)
 SQUARES_COPIES = 4
 """How often the pairs of square pictures lie among those of all sizes."""
 GUIDANCE = Recipe(
@@ -59,7 +64,7 @@ CONTROL = Recipe(
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
 CONTROL_RATE = 1.5e-3
-LEARNED = ("square", "variation")
+LEARNED = ("square", "variation", "coupled")
 """The steps in which FLUX learns to draw, each from where the one before ended."""
 LEAST_COMPILED = 1000
 """Steps of a run from which compiling its blocks, a minute or so, is worth while."""
@@ -70,6 +75,8 @@ THREADS = 2
 STATE = "state.safetensors"
 
 log = logging.getLogger(__name__)
+
+Chunk = TypeVar("Chunk", pairs.Chunk, coupled.Chunk)
 
 
 class Workshop:
@@ -144,23 +151,44 @@ def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None
     """Things, and variations of one size. From nothing, all sizes at once take several times as long: a layout is first
     learned where it always has the same cells."""
     batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed, CROWDED)
-    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches, share=0.0)
+    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
 
 
 def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Variations of all sizes, but mostly of the square, which most pictures will be; noise tells which way round."""
-    batches = mostly_squares(shop, VARIATION)
+    """Variations of all sizes, but mostly of the square, which most pictures will be."""
+    batches = mixed_pairs(shop, VARIATION)
     fit_variation(shop, place, final(shop.place("square")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
 
 
-def squares(chunks: list[pairs.Chunk]) -> list[pairs.Chunk]:
+def make_couples(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """The noises and pictures of the next step."""
+    guided = variation.Guided(trainable(final(shop.place("variation"))))
+    compile_blocks(guided.networks.flux, COUPLED)
+    with plain_attention():
+        coupled.save_chunks(
+            place, pairs.load_chunks(shop.place("pairs")), guided, shop.autoencoder(), CROWDED.focused, generator
+        )
+
+
+def make_coupled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """Variations of all sizes again, in layouts that the noise decides."""
+    chunks = coupled.load_chunks(shop.place("couples"))
+    batches = coupled.Coupled(mostly_squares(chunks), COUPLED.batch_size, COUPLED.seed, COPIES)
+    fit_variation(shop, place, final(shop.place("variation")), COUPLED, COUPLED_RATE, COUPLED_TURN, batches)
+
+
+def squares(chunks: list[Chunk]) -> list[Chunk]:
     return [chunk for chunk in chunks if chunk.size == SIZES[0]]
 
 
-def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
-    chunks = pairs.load_chunks(shop.place("pairs"))
-    pool = chunks + (SQUARES_COPIES - 1) * squares(chunks)
-    return pairs.Pairs(pool, recipe.batch_size, recipe.seed, CROWDED)
+def mostly_squares(chunks: list[Chunk]) -> list[Chunk]:
+    return chunks + (SQUARES_COPIES - 1) * squares(chunks)
+
+
+def mixed_pairs(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
+    """Of all sizes, in any layouts."""
+    chunks = mostly_squares(pairs.load_chunks(shop.place("pairs")))
+    return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, CROWDED)
 
 
 def fit_variation(
@@ -170,23 +198,23 @@ def fit_variation(
     recipe: Recipe,
     rate: float,
     turn: float,
-    batches: pairs.Pairs,
-    share: float = variation.TIED,
+    batches: Batches,
 ) -> None:
     networks = trainable(base)
-    objective = variation.HintedFlow(networks, share)
+    objective = variation.HintedFlow(networks)
     optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), rate)
     fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
 def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("variation"))
+    base = final(shop.place("coupled"))
     networks = trainable(base)
     objective = variation.GuidanceDistillation(networks)
-    compile_blocks(objective.teacher.flux, GUIDANCE)
+    compile_blocks(objective.teacher.networks.flux, GUIDANCE)
     optimizers = variation.optimizers(networks, GUIDANCE_RATE)
     schedule = variation.Cosine(GUIDANCE.steps, GUIDANCE_TURN)
-    batches = mostly_squares(shop, GUIDANCE)
+    chunks = coupled.load_chunks(shop.place("couples"))
+    batches = coupled.Coupled(mostly_squares(chunks), GUIDANCE.batch_size, GUIDANCE.seed, COPIES)
     fit(shop, place, GUIDANCE, networks, batches, objective, base, optimizers, schedule)
 
 
@@ -253,7 +281,7 @@ def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     networks.requires_grad_(False)
     networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
-    batches = prompts.Prompted(mostly_squares(shop, PROMPTS), t5, PROMPTS.seed)
+    batches = prompts.Prompted(mixed_pairs(shop, PROMPTS), t5, PROMPTS.seed)
     optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
     schedule = variation.Cosine(PROMPTS.steps, 0.5)
     fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, [optimizer], schedule)
@@ -302,6 +330,8 @@ STEPS = {
     "pairs": make_pairs,
     "square": make_square,
     "variation": make_variation,
+    "couples": make_couples,
+    "coupled": make_coupled,
     "guidance": make_guidance,
     "prompts": make_prompts,
     "hints": make_hints,

@@ -24,17 +24,16 @@ from .references import random_source, seen
 from .scenes import (
     COLOURS,
     KINDS,
-    MOST_OBJECTS,
     UNIT,
     Layout,
     Scenes,
-    cells,
     in_parts,
+    number_of_cells,
     places,
     random_layout,
     random_scenes,
-    random_symmetry,
     render,
+    varied,
 )
 from .stored import write
 
@@ -69,10 +68,9 @@ class Chunk:
     """Scenes [N] that share a picture size and a token grid, each with LAYOUTS of either.
 
     tokens: [N, L, T, 128] half, of the pictures shown, on `grid`; centres: [N, L, 3, 2] of their objects, as x and y
-    in 0..1, places: [N, L, 3] the same as places of the ring. latents: [N, L, 16, h, w] half, of the pictures to draw;
-    alone: the same with the first or the second object only. drawn_places: [N, L, 3] of the objects of the former,
-    alone_places: [N, L] of the one object of the latter. labels, alone_labels: [N, L, 2, patches] bytes, the kind and
-    the colour that each patch shows.
+    in 0..1; places: [N, L, 3] of the ring at which they lie. latents: [N, L, 16, h, w] half, of the pictures to draw;
+    alone: the same with the first or the second object only. labels, alone_labels: [N, L, 2, patches] bytes, the kind
+    and the colour that each patch of these shows.
     """
 
     scenes: Scenes
@@ -81,10 +79,8 @@ class Chunk:
     centres: torch.Tensor
     places: torch.Tensor
     latents: torch.Tensor
-    drawn_places: torch.Tensor
     labels: torch.Tensor
     alone: torch.Tensor
-    alone_places: torch.Tensor
     alone_labels: torch.Tensor
 
     @property
@@ -137,10 +133,7 @@ class Pairs:
             latents=_either(alone, chunk.alone[rows, object_], chunk.latents[rows, drawn]).float(),
             tokens=chunk.tokens[rows, shown].float(),
             weights=weights.masked_fill(nothing[:, None], 0),
-            extras={
-                "labels": _either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long(),
-                "symmetry": random_symmetries(chunk, rows, shown, drawn, focus, generator),
-            },
+            extras={"labels": _either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long()},
         )
 
 
@@ -174,24 +167,6 @@ def random_focus(
     return weights, torch.where(focused & several, object_, -1)
 
 
-def random_symmetries(
-    chunk: Chunk,
-    rows: torch.Tensor,
-    shown: torch.Tensor,
-    drawn: torch.Tensor,
-    focus: torch.Tensor,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Which symmetries of the ring [B] make the pictures to draw of those shown; focus: see random_focus."""
-    objects = torch.arange(MOST_OBJECTS)
-    alone = (focus >= 0)[:, None]
-    lone_place = chunk.alone_places[rows, focus.clamp(min=0)][:, None]
-    after = torch.where(alone, lone_place, chunk.drawn_places[rows, drawn])
-    present = torch.where(alone, objects == focus[:, None], chunk.scenes.present[rows])
-    columns, rows_of_cells = cells(tuple(extent / UNIT for extent in chunk.size))
-    return random_symmetry(chunk.places[rows, shown], after, present, columns * rows_of_cells, generator)
-
-
 # ---- making them ---------------------------------------------------------------------------------------------------
 
 
@@ -218,18 +193,24 @@ def random_chunk(
     def shown(scenes: Scenes, layout: Layout) -> tuple[torch.Tensor]:
         return (tokens_of(encoder, seen(scenes, layout, source)[0]),)
 
-    def drawn(scenes: Scenes, like: Layout) -> tuple[torch.Tensor, ...]:
+    def drawn(scenes: Scenes) -> tuple[torch.Tensor, ...]:
         width, height = size
-        layout = random_layout(scenes, (width / UNIT, height / UNIT), generator, like)
-        made = in_parts(lambda *part: targets(autoencoder, *part, height, width), scenes, layout)
-        return *made, places(layout.centre, layout.canvas)
+        canvas = (width / UNIT, height / UNIT)
+        place = varied(arrangement, scenes.present, number_of_cells(canvas), generator)
+        layout = random_layout(scenes, canvas, generator, place)
+        return in_parts(lambda *part: targets(autoencoder, *part, height, width), scenes, layout)
+
+    def variation() -> Layout:
+        place = varied(arrangement, scenes.present, number_of_cells(source.canvas), generator)
+        return random_layout(scenes, source.canvas, generator, place)
 
     first = random_layout(scenes, source.canvas, generator)
-    layouts = [first, *(random_layout(scenes, source.canvas, generator, first) for _ in range(LAYOUTS - 1))]
+    arrangement = places(first.centre, source.canvas)
+    layouts = [first, *(variation() for _ in range(LAYOUTS - 1))]
     tokens = [in_parts(shown, scenes, layout)[0] for layout in layouts]
-    wholes = [drawn(scenes, first) for _ in range(LAYOUTS)]
-    singles = [drawn(scenes.only((scenes.count - 1).clamp(max=each)), first) for each in range(2)]
-    latents, labels, drawn_places, alone, alone_labels, alone_places = (
+    wholes = [drawn(scenes) for _ in range(LAYOUTS)]
+    singles = [drawn(scenes.only((scenes.count - 1).clamp(max=each))) for each in range(2)]
+    latents, labels, alone, alone_labels = (
         torch.stack(parts, dim=1) for parts in (*zip(*wholes, strict=True), *zip(*singles, strict=True))
     )
     return Chunk(
@@ -239,10 +220,8 @@ def random_chunk(
         centres=torch.stack([layout.centre / torch.tensor(source.canvas) for layout in layouts], dim=1),
         places=torch.stack([places(layout.centre, layout.canvas) for layout in layouts], dim=1),
         latents=latents,
-        drawn_places=drawn_places,
         labels=labels,
         alone=alone,
-        alone_places=alone_places[..., 0],
         alone_labels=alone_labels,
     )
 

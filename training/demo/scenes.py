@@ -42,7 +42,7 @@ STRIPED = 0.25
 
 UNIT = 128
 """Pixels of a length of 1 in a picture at its own size."""
-RADII = (0.36, 0.43)
+RADII, MIDDLE_RADIUS = (0.36, 0.43), 0.395
 """Radius of an object as a share of the shorter side of its cell."""
 JITTER = 0.07
 """How far an object's centre may lie off its cell's, as a share of the cell's shorter side."""
@@ -52,8 +52,6 @@ TURN = 0.1
 RING = (0, 1, 3, 2)
 """The cells of two rows of two in a ring: a picture's variations turn or mirror it. Of three cells in a line it is the
 order, and the ring's last place lies outside the picture."""
-SYMMETRIES = 2 * len(RING)
-"""Of the ring: four turns, and the same after a reflection."""
 
 PART = 16
 """Scenes drawn at a time."""
@@ -145,6 +143,16 @@ def cells(canvas: tuple[float, float]) -> tuple[int, int]:
     return max(grids, key=lambda grid: (round(min(width / grid[0], height / grid[1]), 3), grid[0] * grid[1]))
 
 
+def number_of_cells(canvas: tuple[float, float]) -> int:
+    columns, rows = cells(canvas)
+    return columns * rows
+
+
+def cell_size(canvas: tuple[float, float]) -> torch.Tensor:
+    """[2] as width and height."""
+    return torch.tensor([extent / number for extent, number in zip(canvas, cells(canvas), strict=True)])
+
+
 def places(points: torch.Tensor, canvas: tuple[float, float]) -> torch.Tensor:
     """The place in the RING of the cell in which each point [..., 2] lies."""
     columns, rows = cells(canvas)
@@ -154,60 +162,46 @@ def places(points: torch.Tensor, canvas: tuple[float, float]) -> torch.Tensor:
 
 
 def random_layout(
-    scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator, like: Layout | None = None
+    scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator, place: torch.Tensor | None = None
 ) -> Layout:
-    """Every object in a cell of its own, a little off its centre, a little turned. like: a layout of the same scenes,
-    of which this one is to be a variation: its ring of cells turned or mirrored."""
-    columns, rows = cells(canvas)
-    size = torch.tensor([canvas[0] / columns, canvas[1] / rows])
-    side = float(size.min())
+    """Every object in a cell of its own, or at a place [B, 3] of the ring, a little off its centre, a little turned."""
     shape = (len(scenes), MOST_OBJECTS)
-    if like is None:
-        cell = torch.rand(len(scenes), columns * rows, generator=generator).argsort(1)[:, :MOST_OBJECTS]
-    else:
-        place = _turned(places(like.centre, like.canvas), scenes.present, columns * rows, generator)
-        cell = torch.tensor(RING)[place] if rows == columns else place
-    middle = (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5) * size
-    off = JITTER * side * (2 * torch.rand(*shape, 2, generator=generator) - 1)
+    if place is None:
+        number = number_of_cells(canvas)
+        cell = torch.rand(len(scenes), number, generator=generator).argsort(1)[:, :MOST_OBJECTS]
+        place = torch.tensor(RING)[cell] if number == len(RING) else cell
+    even = even_layout(place, canvas)
     low, high = RADII
+    side = float(cell_size(canvas).min())
+    off = JITTER * side * (2 * torch.rand(*shape, 2, generator=generator) - 1)
     radius = side * (low + (high - low) * torch.rand(shape, generator=generator))
-    return Layout(middle + off, radius, TURN * (2 * torch.rand(shape, generator=generator) - 1), canvas)
+    return Layout(even.centre + off, radius, TURN * (2 * torch.rand(shape, generator=generator) - 1), canvas)
 
 
-def _turned(
-    place: torch.Tensor, present: torch.Tensor, number: int, generator: torch.Generator
-) -> torch.Tensor:
+def even_layout(place: torch.Tensor, canvas: tuple[float, float]) -> Layout:
+    """Every object upright in the middle of the cell at its place [B, 3] of the ring, and of medium size."""
+    columns, rows = cells(canvas)
+    size = cell_size(canvas)
+    cell = torch.tensor(RING)[place] if rows == columns else place
+    middle = (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5) * size
+    radius = torch.full(place.shape, float(size.min()) * MIDDLE_RADIUS)
+    return Layout(middle, radius, torch.zeros(place.shape), canvas)
+
+
+def varied(place: torch.Tensor, present: torch.Tensor, number: int, generator: torch.Generator) -> torch.Tensor:
     """Places [B, 3] after a random turn or reflection of each ring, of those that leave all objects that are present
     in the first `number` of its places."""
-    every, fitting = _all_turned(place, present, number)
-    return every[_any_of(fitting, generator), torch.arange(len(place))]
+    every, fitting = turned(place, present, number)
+    chosen = (fitting * (1 + torch.rand(fitting.shape, generator=generator))).argmax(0)
+    return every[chosen, torch.arange(len(place))]
 
 
-def random_symmetry(
-    before: torch.Tensor, after: torch.Tensor, present: torch.Tensor, number: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Which of the SYMMETRIES of the ring brings places [B, 3] to others, as far as objects are present: indices [B], a
-    random one of those that do. One that would bring an object out of the first `number` places stands for the next
-    that does not."""
-    every, fitting = _all_turned(before, present, number)
-    meant = torch.arange(SYMMETRIES)[:, None].expand_as(fitting)
-    for _ in range(SYMMETRIES):
-        meant = torch.where(fitting.gather(0, meant), meant, (meant + 1) % SYMMETRIES)
-    brought = every.gather(0, meant[..., None].expand_as(every))
-    return _any_of(((brought == after) | ~present).all(-1), generator)
-
-
-def _all_turned(place: torch.Tensor, present: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places [8, B, 3] under each of the SYMMETRIES, and whether all objects that are present are then in the first
-    `number` [8, B]."""
+def turned(place: torch.Tensor, present: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places [8, B, 3] after each turn of the ring, and after each turn of its reflection; and whether all objects that
+    are present are then in the first `number` of places [8, B]."""
     ring = len(RING)
     every = torch.stack([(sense * place + turn) % ring for sense in (1, -1) for turn in range(ring)])
     return every, ((every < number) | ~present).all(-1)
-
-
-def _any_of(fitting: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """For each column [8, B] the index of a random one of those that hold."""
-    return (fitting * (1 + torch.rand(fitting.shape, generator=generator))).argmax(0)
 
 
 def in_parts(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -33,9 +33,6 @@ HINT = 0.15
 EVEN_TIMES = 0.25
 """Share of times drawn evenly; the others favour noise, where the layout is decided."""
 TIME_MEAN, TIME_SPREAD = 0.7, 1.1
-TIED = 0.8
-"""Share of pictures whose noise tells which way round they are. Otherwise all patches would have to agree on it while
-hardly anything can be seen, which takes longest to learn; the rest teaches that what is seen counts for more."""
 MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
 SHARPENED = 0.6
@@ -121,25 +118,14 @@ def random_times(number: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(number, generator=generator) < EVEN_TIMES, even, times)
 
 
-def random_start(batch: Batch, generator: torch.Generator, share: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise of the latents' shape, times and guidance [B], on their device. The noise of a share of the pictures is
-    tied to how they come of what is shown."""
-    latents = batch.latents
-    noise = torch.randn(latents.shape, generator=generator)
-    if share:
-        free = torch.rand(len(noise), generator=generator) >= share
-        noise = torch.where(free[:, None, None, None], noise, tied(noise, batch.extras["symmetry"].cpu()))
-    drawn = noise, random_times(len(latents), generator), random_guidance(len(latents), generator)
-    return tuple(values.to(latents) for values in drawn)
-
-
-def tied(noise: Tensor, symmetry: Tensor) -> Tensor:
-    """Noise [B, 16, h, w] that tells the symmetry [B] in 0..7, one binary digit by the sign of each of the first three
-    channels' means: channels of the other sign are negated, so that over all symmetries it stays normal noise."""
-    digits = (symmetry[:, None] >> torch.arange(3)) & 1
-    means = noise[:, :3].mean((2, 3))
-    signs = torch.where((means > 0) == digits.bool(), 1.0, -1.0)
-    return torch.cat([noise[:, :3] * signs[:, :, None, None], noise[:, 3:]], dim=1)
+def random_start(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """The batch's own noise or any of the latents' shape, times and guidance [B], on their device."""
+    noise = batch.extras.get("noise")
+    if noise is None:
+        noise = torch.randn(batch.latents.shape, generator=generator)
+    number = len(batch.latents)
+    drawn = noise, random_times(number, generator), random_guidance(number, generator)
+    return tuple(values.to(batch.latents) for values in drawn)
 
 
 def random_guidance(number: int, generator: torch.Generator) -> Tensor:
@@ -148,10 +134,9 @@ def random_guidance(number: int, generator: torch.Generator) -> Tensor:
 
 
 class HintedFlow:
-    """Rectified flow at any guidance, and the hint; share: of the pictures whose noise is tied."""
+    """Rectified flow at any guidance, and the hint."""
 
-    def __init__(self, networks: Networks, share: float = TIED) -> None:
-        self.share = share
+    def __init__(self, networks: Networks) -> None:
         self.heads = nn.ModuleList(nn.Linear(networks.flux.inner_dim, len(KINDS) + len(COLOURS) + 2) for _ in range(2))
         self.read: list[Tensor] = []
         flux = networks.flux
@@ -164,7 +149,7 @@ class HintedFlow:
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         self.read.clear()
         latents = batch.latents
-        noise, times, guidance = random_start(batch, generator, self.share)
+        noise, times, guidance = random_start(batch, generator)
         context = networks.context(batch)
         velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
         flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
@@ -181,35 +166,43 @@ class HintedFlow:
         return total / 2
 
 
+class Guided:
+    """A trained network at a guidance scale instead of a guidance."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = copy.deepcopy(networks).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def velocity(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
+        """Its velocity for noisy latents at the scale that each guidance [B] stands for."""
+        usual = torch.full_like(guidance, USUAL_GUIDANCE)
+        self.networks.to(noisy.device)
+        nothing = replace(batch, tokens=torch.zeros_like(batch.tokens))
+        given, free = (
+            self.networks.velocity(noisy, times, self.networks.context(each), None, usual).float()
+            for each in (batch, nothing)
+        )
+        scale = 1 + SHARPENED * (guidance - 1)
+        return free + scale[:, None, None, None] * (given - free)
+
+
 class GuidanceDistillation:
     """Guidance g at cfg 1 learns what the trained network draws at a guidance scale (Meng et al. 2022,
     arXiv:2210.03142)."""
 
     def __init__(self, networks: Networks) -> None:
-        self.teacher = copy.deepcopy(networks).eval().requires_grad_(False)
+        self.teacher = Guided(networks)
 
     def modules(self) -> None:
         return None
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise, times, guidance = random_start(batch, generator, TIED)
+        noise, times, guidance = random_start(batch, generator)
         noisy = mixed(latents, noise, times)
-        wanted = self._wanted(batch, noisy, times, guidance)
+        wanted = self.teacher.velocity(batch, noisy, times, guidance)
         chance = torch.rand(len(latents), generator=generator).to(latents)
         empty = (batch.weights == 0).all(1) & (chance < ZEROED)
         context = networks.context(batch).float().masked_fill(empty[:, None, None], 0)
         velocity = networks.velocity(noisy, times, context, None, guidance)
         return {"loss": (velocity.float() - wanted).square().mean()}
-
-    @torch.no_grad()
-    def _wanted(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
-        usual = torch.full_like(guidance, USUAL_GUIDANCE)
-        self.teacher.to(noisy.device)
-        nothing = Batch(batch.latents, torch.zeros_like(batch.tokens))
-        given, free = (
-            self.teacher.velocity(noisy, times, self.teacher.context(each), None, usual).float()
-            for each in (batch, nothing)
-        )
-        scale = 1 + SHARPENED * (guidance - 1)
-        return free + scale[:, None, None, None] * (given - free)
