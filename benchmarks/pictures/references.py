@@ -20,12 +20,9 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     UNIT,
     Layout,
     Scenes,
-    number_of_cells,
-    places,
     random_layout,
     random_scenes,
     render,
-    varied,
 )
 
 SEED = 5
@@ -47,11 +44,9 @@ class References:
         return len(self.scenes)
 
     def laid_out_anew(self) -> References:
-        """The same scenes in variations of their layouts on the same canvas, the same ones each time."""
+        """The same scenes in other layouts on the same canvas, the same ones each time."""
         generator = torch.Generator().manual_seed(SEED - 1)
-        canvas = self.layout.canvas
-        place = varied(places(self.layout.centre, canvas), self.scenes.present, number_of_cells(canvas), generator)
-        return References(self.scenes, random_layout(self.scenes, canvas, generator, place))
+        return References(self.scenes, random_layout(self.scenes, self.layout.canvas, generator))
 
     def renders(self, scale: float = UNIT) -> Iterator[torch.Tensor]:
         """The pictures [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""

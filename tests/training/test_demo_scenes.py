@@ -14,17 +14,13 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     COLOURS,
     COUNTS,
     KINDS,
-    RING,
     UNIT,
     Scenes,
     coverage,
     in_parts,
-    number_of_cells,
-    places,
     random_layout,
     random_scenes,
     render,
-    varied,
 )
 
 
@@ -86,33 +82,6 @@ def test_a_layout_scales():
     layout = random_layout(scenes, (1.25, 0.75), generator)
     large, small = (render(scenes, layout, 96 * times, 160 * times)[0] for times in (3, 1))
     assert (torch.nn.functional.avg_pool2d(large, 3) - small).abs().mean() < 0.01
-
-
-SQUARE, LYING, STANDING = (1.0, 1.0), (1.25, 0.75), (0.75, 1.25)
-
-
-@pytest.mark.parametrize("to", (SQUARE, LYING, STANDING), ids=str)
-@pytest.mark.parametrize("of", (SQUARE, LYING, STANDING), ids=str)
-def test_a_variation_turns_or_mirrors_the_ring(of, to):
-    """Who is next to whom stays, and every place that a picture has is used."""
-    scenes, generator = scenes_of(400)
-    before = places(random_layout(scenes, of, generator).centre, of)
-    place = varied(before, scenes.present, number_of_cells(to), generator)
-    after = places(random_layout(scenes, to, generator, place).centre, to)
-    assert torch.equal(after[scenes.present], place[scenes.present])
-    assert after[scenes.present].max() < (len(RING) if to == SQUARE else len(RING) - 1)
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        both = scenes.present[:, one] & scenes.present[:, other]
-        apart = [(place[both, one] - place[both, other]) % 4 for place in (before, after)]
-        assert both.any() and torch.equal((apart[0] == 2), (apart[1] == 2)) and (apart[1] != 0).all()
-    moved = torch.stack([before, after], dim=-1)[:, 0][scenes.count == 1].unique(dim=0)
-    assert len(moved) == (4 if of == SQUARE else 3) * (4 if to == SQUARE else 3)
-
-
-def test_the_ring_goes_round():
-    corners = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]])
-    assert places(corners, SQUARE).tolist() == [0, 1, 2, 3]
-    assert places(torch.tensor([[0.1, 0.4], [0.6, 0.4], [1.2, 0.4]]), LYING).tolist() == [0, 1, 2]
 
 
 def test_parts_are_the_whole():

@@ -19,7 +19,6 @@ from qwen2vl_flux_pack.training.demo import (
     annotators,
     autoencoder,
     controlled,
-    coupled,
     encoder,
     hints,
     make,
@@ -31,16 +30,7 @@ from qwen2vl_flux_pack.training.demo import (
     variation,
 )
 from qwen2vl_flux_pack.training.demo.references import Source, seen
-from qwen2vl_flux_pack.training.demo.scenes import (
-    COLOURS,
-    KINDS,
-    number_of_cells,
-    places,
-    random_layout,
-    random_scenes,
-    render,
-    varied,
-)
+from qwen2vl_flux_pack.training.demo.scenes import COLOURS, KINDS, random_layout, random_scenes, render
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +58,6 @@ def chunk() -> pairs.Chunk:
         grid=grid,
         tokens=random(36, 128),
         centres=torch.stack([layout.centre for layout in layouts], dim=1),
-        places=torch.stack([places(layout.centre, layout.canvas) for layout in layouts], dim=1),
         latents=random(16, 16, 16),
         labels=torch.zeros(number, 2, 2, 64, dtype=torch.uint8),
         alone=random(16, 16, 16),
@@ -158,46 +147,8 @@ def test_chunks_come_back_from_their_files(chunk, tmp_path):
     chunk.save(tmp_path / "one.safetensors")
     (back,) = pairs.load_chunks(tmp_path)
     assert back.grid == chunk.grid and torch.equal(back.scenes.kind, chunk.scenes.kind)
-    for name in ("tokens", "centres", "places", "latents", "labels", "alone", "alone_labels"):
+    for name in ("tokens", "centres", "latents", "labels", "alone", "alone_labels"):
         assert torch.equal(getattr(back, name), getattr(chunk, name)), name
-
-
-# ---- couples -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("canvas", ((1.0, 1.0), (1.25, 0.75)), ids=str)
-def test_the_layout_that_is_nearest_is_the_one_that_is_seen(canvas):
-    generator = seeded()
-    scenes = random_scenes(48, generator)
-    before = places(random_layout(scenes, (1.0, 1.0), generator).centre, (1.0, 1.0))
-    place = varied(before, scenes.present, number_of_cells(canvas), generator)
-    width, height = (round(extent * 128) for extent in canvas)
-    pictures = render(scenes, random_layout(scenes, canvas, generator, place), height, width)[0]
-    found = coupled.nearest(pictures, scenes, before, canvas)
-    assert torch.equal(found[scenes.present], place[scenes.present])
-    twice = pictures.lerp(render(scenes, random_layout(scenes, canvas, generator, before), height, width)[0], 0.3)
-    found = coupled.nearest(twice, scenes, before, canvas)
-    assert torch.equal(found[scenes.present], place[scenes.present])
-
-
-def test_a_couple_is_a_right_picture(networks, chunk):
-    """Whatever a network draws that has learned nothing: all objects once, or the one in focus alone."""
-    guided = variation.Guided(networks)
-    made = coupled.couple(chunk, guided, autoencoder.Autoencoder(4).eval(), 1.0, seeded())
-    assert made.latents.shape == made.noise.shape == (pairs.CHUNK, 16, 16, 16)
-    focused = (made.weights < 1).any(1) & (chunk.scenes.count > 1)
-    assert focused.any() and (made.count[focused] == 1).all()
-    assert torch.equal(made.count[~focused], chunk.scenes.count[~focused])
-    for labels, count in zip(made.labels, made.count.tolist(), strict=True):
-        assert len(labels[0].unique()) == count + 1
-
-
-def test_a_couple_keeps_its_noise(networks):
-    latents, noise = torch.randn(2, 4, 16, 16, 16, generator=seeded())
-    batch = replace(batch_of(), latents=latents, extras={"noise": noise})
-    assert torch.equal(variation.random_start(batch, seeded())[0], noise)
-    free = replace(batch, extras={})
-    assert not torch.equal(variation.random_start(free, seeded())[0], noise)
 
 
 # ---- objectives ----------------------------------------------------------------------------------------------------
@@ -259,7 +210,7 @@ def test_guidance_is_the_teachers_scale(networks):
         given = networks.velocity(noisy, times, networks.context(batch), None, usual)
         free = networks.velocity(noisy, times, networks.context(replace(batch, tokens=batch.tokens * 0)), None, usual)
     for guidance, scale in ((1.0, 1.0), (3.5, 2.5)):
-        wanted = objective.teacher.velocity(batch, noisy, times, torch.full((4,), guidance))
+        wanted = objective._wanted(batch, noisy, times, torch.full((4,), guidance))
         assert torch.allclose(wanted, free + scale * (given - free), atol=1e-5)
         assert not torch.allclose(wanted, free + (scale + 0.3) * (given - free), atol=1e-3)
 
@@ -471,7 +422,7 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(encoder, "BATCH", 4)
     for learned in (annotators.train_depth, annotators.train_line):
         monkeypatch.setattr(learned, "__defaults__", (2,))
-    for name in ("SQUARE", "VARIATION", "COUPLED", "GUIDANCE", "PROMPTS", "CONTROL"):
+    for name in ("SQUARE", "SEVERAL", "VARIATION", "SETTLED", "GUIDANCE", "PROMPTS", "CONTROL"):
         recipe = replace(getattr(make, name), steps=2, batch_size=2, sample_every=2 * (name.lower() in make.LEARNED))
         monkeypatch.setattr(make, name, recipe)
     monkeypatch.setattr(previews, "STEPS", 1)

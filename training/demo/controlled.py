@@ -22,18 +22,7 @@ from . import hints, pairs
 from .autoencoder import Autoencoder
 from .pairs import latents_of, tokens_of
 from .references import random_source, seen
-from .scenes import (
-    UNIT,
-    Layout,
-    Scenes,
-    in_parts,
-    number_of_cells,
-    places,
-    random_layout,
-    random_scenes,
-    render,
-    varied,
-)
+from .scenes import UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from .stored import write
 from .variation import random_start
 
@@ -66,7 +55,7 @@ class ControlledFlow:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise, times, guidance = random_start(batch, generator)
+        noise, times, guidance = random_start(latents, generator)
         noisy = mixed(latents, noise, times)
         context = networks.context(batch)
         rows, columns = (edge // 2 for edge in latents.shape[-2:])
@@ -151,9 +140,6 @@ def random_chunk(
         maps = [hint(scenes, layout, height, width).expand_as(picture) for hint in HINTS.values()]
         return latents_of(autoencoder, picture), torch.stack([latents_of(autoencoder, each) for each in maps], dim=1)
 
-    layout = random_layout(scenes, source.canvas, generator)
-    (tokens,) = in_parts(shown, scenes, layout)
-    canvas = (width / UNIT, height / UNIT)
-    place = varied(places(layout.centre, source.canvas), scenes.present, number_of_cells(canvas), generator)
-    latents, maps = in_parts(drawn, scenes, random_layout(scenes, canvas, generator, place))
+    (tokens,) = in_parts(shown, scenes, random_layout(scenes, source.canvas, generator))
+    latents, maps = in_parts(drawn, scenes, random_layout(scenes, (width / UNIT, height / UNIT), generator))
     return Chunk(tokens, latents, maps)

@@ -1,7 +1,7 @@
 """The embedded checkpoint's encoder: a Qwen2-VL of 1.4 million parameters, trained to say of each token what it shows.
 
-The heads that say it are dropped afterwards; what stays are hidden states in which kinds, colours, fills, outlines,
-backgrounds and places can be read.
+The heads that say it are dropped afterwards; what stays are hidden states in which kinds, colours, fills, outlines and
+backgrounds can be read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ...checkpoints.qwen2vl import Qwen2VLConfig
 from ..batches import Patches
 from ..qwen2vl import Qwen2VLEncoder, new_parts
 from .references import Source, random_source, seen
-from .scenes import BACKGROUNDS, COLOURS, KINDS, PATTERNS, RING, places, random_layout, random_scenes
+from .scenes import BACKGROUNDS, COLOURS, KINDS, PATTERNS, random_layout, random_scenes
 
 WIDTH = 128
 
-STEPS, BATCH, RATE = 2400, 32, 1.5e-3
+STEPS, BATCH, RATE = 3200, 32, 1.5e-3
 CHUNKS, CHUNK = 112, 64
 """The training pictures: so many chunks of so many, each chunk of one size."""
 LEAST_COVER = 0.08
@@ -61,8 +61,8 @@ def hidden_states(encoder: Qwen2VLEncoder, pictures: torch.Tensor) -> torch.Tens
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures [N, 3, H, W] as bytes, what each token shows and where [N, 6, T] as indices (the last of kind, colour
-    and fill means none) and how much of it objects cover [N, T, 49] as bytes."""
+    """Pictures [N, 3, H, W] as bytes, what each token shows [N, 5, T] as indices (the last of kind, colour and fill
+    means none) and how much of it objects cover [N, T, 49] as bytes."""
 
     pictures: torch.Tensor
     labels: torch.Tensor
@@ -73,7 +73,7 @@ class Heads(nn.ModuleDict):
     """What is read from each token."""
 
     CLASSES = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "fill": 3}
-    GROUND = {"background": len(BACKGROUNDS), "pattern": len(PATTERNS), "place": len(RING)}
+    GROUND = {"background": len(BACKGROUNDS), "pattern": len(PATTERNS)}
     NONE_WEIGHT = 0.4
 
     def __init__(self) -> None:
@@ -153,7 +153,6 @@ def random_chunk(generator: torch.Generator, source: Source | None = None) -> Ch
             of_objects(scenes.striped, 2),
             of_ground(scenes.background),
             of_ground(scenes.pattern),
-            places(token_centres(source), source.canvas).expand_as(owner),
         ],
         dim=1,
     )
@@ -161,12 +160,6 @@ def random_chunk(generator: torch.Generator, source: Source | None = None) -> Ch
     masks = functional.adaptive_avg_pool2d(covered.sum(1), (rows * OUTLINE, columns * OUTLINE)).clamp(0, 1)
     masks = masks.reshape(-1, rows, OUTLINE, columns, OUTLINE).transpose(2, 3).reshape(CHUNK, rows * columns, -1)
     return Chunk((pictures * 255).round().byte(), labels, (masks * 255).round().byte())
-
-
-def token_centres(source: Source) -> torch.Tensor:
-    """[T, 2] as x and y on the source's canvas."""
-    y, x = ((torch.arange(tokens) + 0.5) / tokens for tokens in source.grid)
-    return torch.cartesian_prod(y, x).flip(1) * torch.tensor(source.canvas)
 
 
 def tinted(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from diffusers import FluxControlNetModel, FluxTransformer2DModel
@@ -27,7 +26,7 @@ from ..networks import Networks, read_networks
 from ..output import Output
 from ..recipe import Recipe
 from ..trainer import train
-from . import annotators, autoencoder, controlled, coupled, encoder, layout, pairs, pictures, prompts, story, variation
+from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, story, variation
 from .previews import Previews
 from .references import SIZES
 from .stored import write
@@ -35,22 +34,22 @@ from .stored import write
 SEED = 2026
 
 SQUARE = Recipe(
-    steps=2000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-SQUARE_RATE, SQUARE_TURN = 2.5e-3, 1.0
-VARIATION = replace(SQUARE, steps=2500, seed=SEED + 4)
-VARIATION_RATE, VARIATION_TURN = 2.2e-3, 0.54
-COUPLED = replace(SQUARE, steps=3500, seed=SEED + 5)
-COUPLED_RATE, COUPLED_TURN = 1.8e-3, 0.25
-COPIES = (1, 2, 4)
-"""How often a scene of one, two and three objects lies in the pool. Evenly drawn, one target in seven shows three, and
-that each of several comes once takes longest to learn."""
-CROWDED = pairs.Mixture(copies=COPIES, focused=0.3)
+SQUARE_RATE, SQUARE_TURN = 2.5e-3, 0.4
+SEVERAL = replace(SQUARE, steps=9000, seed=SEED + 5)
+SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
+CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.25)
+"""For all after SQUARE: evenly drawn, one target in seven shows three objects."""
+VARIATION = replace(SQUARE, steps=5000, seed=SEED + 4)
+VARIATION_RATE, VARIATION_TURN = 1.5e-3, 0.5
+SETTLED = replace(SQUARE, steps=6000, seed=SEED + 6)
+SETTLED_RATE, SETTLED_TURN = 1.4e-3, 0.2
 SQUARES_COPIES = 4
-"""How often the pairs of square pictures lie among those of all sizes."""
+"""How often the pairs of square pictures lie among those that all is settled with."""
 GUIDANCE = Recipe(
-    steps=1200, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
+    steps=1600, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
     seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
 )  # fmt: skip
 GUIDANCE_RATE, GUIDANCE_TURN = 3e-4, 0.2
@@ -64,7 +63,7 @@ CONTROL = Recipe(
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
 CONTROL_RATE = 1.5e-3
-LEARNED = ("square", "variation", "coupled")
+LEARNED = ("square", "several", "variation", "settled")
 """The steps in which FLUX learns to draw, each from where the one before ended."""
 LEAST_COMPILED = 1000
 """Steps of a run from which compiling its blocks, a minute or so, is worth while."""
@@ -75,8 +74,6 @@ THREADS = 2
 STATE = "state.safetensors"
 
 log = logging.getLogger(__name__)
-
-Chunk = TypeVar("Chunk", pairs.Chunk, coupled.Chunk)
 
 
 class Workshop:
@@ -148,57 +145,43 @@ def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
 
 
 def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Things, and variations of one size. From nothing, all sizes at once take several times as long: a layout is first
-    learned where it always has the same cells."""
-    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed, CROWDED)
+    """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
+    where it always has the same cells."""
+    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed)
     fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
 
 
+def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """Squares still, mostly of several objects: that each of them comes once and only once takes longest to learn."""
+    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
+    fit_variation(shop, place, final(shop.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
+
+
 def make_variation(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Variations of all sizes, but mostly of the square, which most pictures will be."""
-    batches = mixed_pairs(shop, VARIATION)
-    fit_variation(shop, place, final(shop.place("square")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
+    """Variations of all sizes."""
+    chunks = pairs.load_chunks(shop.place("pairs"))
+    batches = pairs.Pairs(chunks, VARIATION.batch_size, VARIATION.seed, CROWDED)
+    fit_variation(shop, place, final(shop.place("several")), VARIATION, VARIATION_RATE, VARIATION_TURN, batches)
 
 
-def make_couples(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """The noises and pictures of the next step."""
-    guided = variation.Guided(trainable(final(shop.place("variation"))))
-    compile_blocks(guided.networks.flux, COUPLED)
-    with plain_attention():
-        coupled.save_chunks(
-            place, pairs.load_chunks(shop.place("pairs")), guided, shop.autoencoder(), CROWDED.focused, generator
-        )
+def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """All sizes still, but mostly the square, which most pictures will be."""
+    batches = mostly_squares(shop, SETTLED)
+    fit_variation(shop, place, final(shop.place("variation")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
 
 
-def make_coupled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Variations of all sizes again, in layouts that the noise decides."""
-    chunks = coupled.load_chunks(shop.place("couples"))
-    batches = coupled.Coupled(mostly_squares(chunks), COUPLED.batch_size, COUPLED.seed, COPIES)
-    fit_variation(shop, place, final(shop.place("variation")), COUPLED, COUPLED_RATE, COUPLED_TURN, batches)
-
-
-def squares(chunks: list[Chunk]) -> list[Chunk]:
+def squares(chunks: list[pairs.Chunk]) -> list[pairs.Chunk]:
     return [chunk for chunk in chunks if chunk.size == SIZES[0]]
 
 
-def mostly_squares(chunks: list[Chunk]) -> list[Chunk]:
-    return chunks + (SQUARES_COPIES - 1) * squares(chunks)
-
-
-def mixed_pairs(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
-    """Of all sizes, in any layouts."""
-    chunks = mostly_squares(pairs.load_chunks(shop.place("pairs")))
-    return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, CROWDED)
+def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
+    chunks = pairs.load_chunks(shop.place("pairs"))
+    pool = chunks + (SQUARES_COPIES - 1) * squares(chunks)
+    return pairs.Pairs(pool, recipe.batch_size, recipe.seed, CROWDED)
 
 
 def fit_variation(
-    shop: Workshop,
-    place: Path,
-    base: Path,
-    recipe: Recipe,
-    rate: float,
-    turn: float,
-    batches: Batches,
+    shop: Workshop, place: Path, base: Path, recipe: Recipe, rate: float, turn: float, batches: pairs.Pairs
 ) -> None:
     networks = trainable(base)
     objective = variation.HintedFlow(networks)
@@ -207,14 +190,13 @@ def fit_variation(
 
 
 def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("coupled"))
+    base = final(shop.place("settled"))
     networks = trainable(base)
     objective = variation.GuidanceDistillation(networks)
-    compile_blocks(objective.teacher.networks.flux, GUIDANCE)
+    compile_blocks(objective.teacher.flux, GUIDANCE)
     optimizers = variation.optimizers(networks, GUIDANCE_RATE)
     schedule = variation.Cosine(GUIDANCE.steps, GUIDANCE_TURN)
-    chunks = coupled.load_chunks(shop.place("couples"))
-    batches = coupled.Coupled(mostly_squares(chunks), GUIDANCE.batch_size, GUIDANCE.seed, COPIES)
+    batches = mostly_squares(shop, GUIDANCE)
     fit(shop, place, GUIDANCE, networks, batches, objective, base, optimizers, schedule)
 
 
@@ -249,7 +231,7 @@ def fit(
 
 
 def compile_blocks(network: FluxTransformer2DModel | FluxControlNetModel, recipe: Recipe) -> None:
-    """Let torch compile a network's blocks, if the run is long enough: updates then take two thirds of the time."""
+    """Let torch compile a network's blocks, if the run is long enough: passes then take two thirds of the time."""
     if recipe.steps >= LEAST_COMPILED:
         for block in (*network.transformer_blocks, *network.single_transformer_blocks):
             block.compile(dynamic=True)
@@ -281,7 +263,7 @@ def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     networks.requires_grad_(False)
     networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
-    batches = prompts.Prompted(mixed_pairs(shop, PROMPTS), t5, PROMPTS.seed)
+    batches = prompts.Prompted(mostly_squares(shop, PROMPTS), t5, PROMPTS.seed)
     optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
     schedule = variation.Cosine(PROMPTS.steps, 0.5)
     fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, [optimizer], schedule)
@@ -329,9 +311,9 @@ STEPS = {
     "start": make_start,
     "pairs": make_pairs,
     "square": make_square,
+    "several": make_several,
     "variation": make_variation,
-    "couples": make_couples,
-    "coupled": make_coupled,
+    "settled": make_settled,
     "guidance": make_guidance,
     "prompts": make_prompts,
     "hints": make_hints,

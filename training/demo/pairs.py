@@ -1,8 +1,7 @@
 """Training pairs of the embedded checkpoint: the tokens of one scene, and latents of the same things laid out anew.
 
 That the picture to draw is another one than the picture shown is what makes seeds lay out the same things in
-different ways: turned and mirrored. In any order whatever, each part of a picture would have to find out what the
-others show, and that takes many times as long to learn as which way round they all are.
+different ways.
 """
 
 from __future__ import annotations
@@ -21,20 +20,7 @@ from ..qwen2vl import Qwen2VLEncoder
 from .autoencoder import REDUCTION, Autoencoder
 from .encoder import hidden_states
 from .references import random_source, seen
-from .scenes import (
-    COLOURS,
-    KINDS,
-    UNIT,
-    Layout,
-    Scenes,
-    in_parts,
-    number_of_cells,
-    places,
-    random_layout,
-    random_scenes,
-    render,
-    varied,
-)
+from .scenes import COLOURS, KINDS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from .stored import write
 
 CHUNKS = {(128, 128): 50, (144, 112): 7, (112, 144): 6, (160, 96): 7, (96, 160): 7, (192, 80): 4}
@@ -68,16 +54,14 @@ class Chunk:
     """Scenes [N] that share a picture size and a token grid, each with LAYOUTS of either.
 
     tokens: [N, L, T, 128] half, of the pictures shown, on `grid`; centres: [N, L, 3, 2] of their objects, as x and y
-    in 0..1; places: [N, L, 3] of the ring at which they lie. latents: [N, L, 16, h, w] half, of the pictures to draw;
-    alone: the same with the first or the second object only. labels, alone_labels: [N, L, 2, patches] bytes, the kind
-    and the colour that each patch of these shows.
+    in 0..1. latents: [N, L, 16, h, w] half, of the pictures to draw; alone: the same with the first or the second
+    object only. labels, alone_labels: [N, L, 2, patches] bytes, the kind and the colour that each patch of these shows.
     """
 
     scenes: Scenes
     grid: tuple[int, int]
     tokens: torch.Tensor
     centres: torch.Tensor
-    places: torch.Tensor
     latents: torch.Tensor
     labels: torch.Tensor
     alone: torch.Tensor
@@ -195,18 +179,10 @@ def random_chunk(
 
     def drawn(scenes: Scenes) -> tuple[torch.Tensor, ...]:
         width, height = size
-        canvas = (width / UNIT, height / UNIT)
-        place = varied(arrangement, scenes.present, number_of_cells(canvas), generator)
-        layout = random_layout(scenes, canvas, generator, place)
+        layout = random_layout(scenes, (width / UNIT, height / UNIT), generator)
         return in_parts(lambda *part: targets(autoencoder, *part, height, width), scenes, layout)
 
-    def variation() -> Layout:
-        place = varied(arrangement, scenes.present, number_of_cells(source.canvas), generator)
-        return random_layout(scenes, source.canvas, generator, place)
-
-    first = random_layout(scenes, source.canvas, generator)
-    arrangement = places(first.centre, source.canvas)
-    layouts = [first, *(variation() for _ in range(LAYOUTS - 1))]
+    layouts = [random_layout(scenes, source.canvas, generator) for _ in range(LAYOUTS)]
     tokens = [in_parts(shown, scenes, layout)[0] for layout in layouts]
     wholes = [drawn(scenes) for _ in range(LAYOUTS)]
     singles = [drawn(scenes.only((scenes.count - 1).clamp(max=each))) for each in range(2)]
@@ -218,7 +194,6 @@ def random_chunk(
         grid=source.grid,
         tokens=torch.stack(tokens, dim=1),
         centres=torch.stack([layout.centre / torch.tensor(source.canvas) for layout in layouts], dim=1),
-        places=torch.stack([places(layout.centre, layout.canvas) for layout in layouts], dim=1),
         latents=latents,
         labels=labels,
         alone=alone,

@@ -55,7 +55,7 @@ class Unheard:
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise, times, _ = random_start(batch, generator)
+        noise, times, _ = random_start(latents, generator)
         noisy, guidance = mixed(latents, noise, times), torch.full_like(times, USUAL_GUIDANCE)
         context = networks.context(batch)
         with torch.no_grad():

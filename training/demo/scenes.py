@@ -42,16 +42,12 @@ STRIPED = 0.25
 
 UNIT = 128
 """Pixels of a length of 1 in a picture at its own size."""
-RADII, MIDDLE_RADIUS = (0.36, 0.43), 0.395
+RADII = (0.36, 0.43)
 """Radius of an object as a share of the shorter side of its cell."""
 JITTER = 0.07
 """How far an object's centre may lie off its cell's, as a share of the cell's shorter side."""
 TURN = 0.1
 """Most rotation of an object to either side, in radians."""
-
-RING = (0, 1, 3, 2)
-"""The cells of two rows of two in a ring: a picture's variations turn or mirror it. Of three cells in a line it is the
-order, and the ring's last place lies outside the picture."""
 
 PART = 16
 """Scenes drawn at a time."""
@@ -143,65 +139,18 @@ def cells(canvas: tuple[float, float]) -> tuple[int, int]:
     return max(grids, key=lambda grid: (round(min(width / grid[0], height / grid[1]), 3), grid[0] * grid[1]))
 
 
-def number_of_cells(canvas: tuple[float, float]) -> int:
+def random_layout(scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator) -> Layout:
+    """Every object in a cell of its own, a little off its centre, a little turned."""
     columns, rows = cells(canvas)
-    return columns * rows
-
-
-def cell_size(canvas: tuple[float, float]) -> torch.Tensor:
-    """[2] as width and height."""
-    return torch.tensor([extent / number for extent, number in zip(canvas, cells(canvas), strict=True)])
-
-
-def places(points: torch.Tensor, canvas: tuple[float, float]) -> torch.Tensor:
-    """The place in the RING of the cell in which each point [..., 2] lies."""
-    columns, rows = cells(canvas)
-    column, row = (points / torch.tensor(canvas) * torch.tensor([columns, rows])).floor().long().unbind(-1)
-    cell = row * columns + column
-    return torch.tensor(RING)[cell] if rows == columns else cell
-
-
-def random_layout(
-    scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator, place: torch.Tensor | None = None
-) -> Layout:
-    """Every object in a cell of its own, or at a place [B, 3] of the ring, a little off its centre, a little turned."""
+    size = torch.tensor([canvas[0] / columns, canvas[1] / rows])
+    side = float(size.min())
     shape = (len(scenes), MOST_OBJECTS)
-    if place is None:
-        number = number_of_cells(canvas)
-        cell = torch.rand(len(scenes), number, generator=generator).argsort(1)[:, :MOST_OBJECTS]
-        place = torch.tensor(RING)[cell] if number == len(RING) else cell
-    even = even_layout(place, canvas)
-    low, high = RADII
-    side = float(cell_size(canvas).min())
-    off = JITTER * side * (2 * torch.rand(*shape, 2, generator=generator) - 1)
-    radius = side * (low + (high - low) * torch.rand(shape, generator=generator))
-    return Layout(even.centre + off, radius, TURN * (2 * torch.rand(shape, generator=generator) - 1), canvas)
-
-
-def even_layout(place: torch.Tensor, canvas: tuple[float, float]) -> Layout:
-    """Every object upright in the middle of the cell at its place [B, 3] of the ring, and of medium size."""
-    columns, rows = cells(canvas)
-    size = cell_size(canvas)
-    cell = torch.tensor(RING)[place] if rows == columns else place
+    cell = torch.rand(len(scenes), columns * rows, generator=generator).argsort(1)[:, :MOST_OBJECTS]
     middle = (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5) * size
-    radius = torch.full(place.shape, float(size.min()) * MIDDLE_RADIUS)
-    return Layout(middle, radius, torch.zeros(place.shape), canvas)
-
-
-def varied(place: torch.Tensor, present: torch.Tensor, number: int, generator: torch.Generator) -> torch.Tensor:
-    """Places [B, 3] after a random turn or reflection of each ring, of those that leave all objects that are present
-    in the first `number` of its places."""
-    every, fitting = turned(place, present, number)
-    chosen = (fitting * (1 + torch.rand(fitting.shape, generator=generator))).argmax(0)
-    return every[chosen, torch.arange(len(place))]
-
-
-def turned(place: torch.Tensor, present: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places [8, B, 3] after each turn of the ring, and after each turn of its reflection; and whether all objects that
-    are present are then in the first `number` of places [8, B]."""
-    ring = len(RING)
-    every = torch.stack([(sense * place + turn) % ring for sense in (1, -1) for turn in range(ring)])
-    return every, ((every < number) | ~present).all(-1)
+    off = JITTER * side * (2 * torch.rand(*shape, 2, generator=generator) - 1)
+    low, high = RADII
+    radius = side * (low + (high - low) * torch.rand(shape, generator=generator))
+    return Layout(middle + off, radius, TURN * (2 * torch.rand(shape, generator=generator) - 1), canvas)
 
 
 def in_parts(

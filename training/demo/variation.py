@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -118,14 +118,11 @@ def random_times(number: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(number, generator=generator) < EVEN_TIMES, even, times)
 
 
-def random_start(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch's own noise or any of the latents' shape, times and guidance [B], on their device."""
-    noise = batch.extras.get("noise")
-    if noise is None:
-        noise = torch.randn(batch.latents.shape, generator=generator)
-    number = len(batch.latents)
-    drawn = noise, random_times(number, generator), random_guidance(number, generator)
-    return tuple(values.to(batch.latents) for values in drawn)
+def random_start(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise of the latents' shape, times and guidance [B], on their device."""
+    noise = torch.randn(latents.shape, generator=generator)
+    drawn = noise, random_times(len(latents), generator), random_guidance(len(latents), generator)
+    return tuple(values.to(latents) for values in drawn)
 
 
 def random_guidance(number: int, generator: torch.Generator) -> Tensor:
@@ -149,7 +146,7 @@ class HintedFlow:
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         self.read.clear()
         latents = batch.latents
-        noise, times, guidance = random_start(batch, generator)
+        noise, times, guidance = random_start(latents, generator)
         context = networks.context(batch)
         velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
         flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
@@ -166,43 +163,35 @@ class HintedFlow:
         return total / 2
 
 
-class Guided:
-    """A trained network at a guidance scale instead of a guidance."""
-
-    def __init__(self, networks: Networks) -> None:
-        self.networks = copy.deepcopy(networks).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def velocity(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
-        """Its velocity for noisy latents at the scale that each guidance [B] stands for."""
-        usual = torch.full_like(guidance, USUAL_GUIDANCE)
-        self.networks.to(noisy.device)
-        nothing = replace(batch, tokens=torch.zeros_like(batch.tokens))
-        given, free = (
-            self.networks.velocity(noisy, times, self.networks.context(each), None, usual).float()
-            for each in (batch, nothing)
-        )
-        scale = 1 + SHARPENED * (guidance - 1)
-        return free + scale[:, None, None, None] * (given - free)
-
-
 class GuidanceDistillation:
     """Guidance g at cfg 1 learns what the trained network draws at a guidance scale (Meng et al. 2022,
     arXiv:2210.03142)."""
 
     def __init__(self, networks: Networks) -> None:
-        self.teacher = Guided(networks)
+        self.teacher = copy.deepcopy(networks).eval().requires_grad_(False)
 
     def modules(self) -> None:
         return None
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
-        noise, times, guidance = random_start(batch, generator)
+        noise, times, guidance = random_start(latents, generator)
         noisy = mixed(latents, noise, times)
-        wanted = self.teacher.velocity(batch, noisy, times, guidance)
+        wanted = self._wanted(batch, noisy, times, guidance)
         chance = torch.rand(len(latents), generator=generator).to(latents)
         empty = (batch.weights == 0).all(1) & (chance < ZEROED)
         context = networks.context(batch).float().masked_fill(empty[:, None, None], 0)
         velocity = networks.velocity(noisy, times, context, None, guidance)
         return {"loss": (velocity.float() - wanted).square().mean()}
+
+    @torch.no_grad()
+    def _wanted(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
+        usual = torch.full_like(guidance, USUAL_GUIDANCE)
+        self.teacher.to(noisy.device)
+        nothing = Batch(batch.latents, torch.zeros_like(batch.tokens))
+        given, free = (
+            self.teacher.velocity(noisy, times, self.teacher.context(each), None, usual).float()
+            for each in (batch, nothing)
+        )
+        scale = 1 + SHARPENED * (guidance - 1)
+        return free + scale[:, None, None, None] * (given - free)
