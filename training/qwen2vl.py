@@ -43,7 +43,7 @@ class Qwen2VLEncoder(nn.Module):
 
 class PatchEmbedding(nn.Module):
     """The projection of patches [N, values] to [N, width]: published as a convolution whose kernel is a whole patch,
-    computed as the product that it is. On a processor the gradient of the former takes longer than all the rest."""
+    computed as the product that it is. On a processor the gradient of the former takes nearly half of an update."""
 
     def __init__(self, proj: nn.Conv3d) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from torch.optim._muon import _adjust_lr
 
 class Muon(torch.optim.Muon):
     """torch's Muon, but for the order of work: all matrices of one shape are made orthogonal in one product, which
-    takes a quarter of the time where matrices are small. Steps are Nesterov's."""
+    takes a third of the time where matrices are small. Steps are Nesterov's."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
