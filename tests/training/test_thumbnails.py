@@ -1,21 +1,16 @@
-"""The pictures that the thumbnails' graphs load, and what is written of a server's answers."""
+"""The pictures that the thumbnails' graphs load."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from qwen2vl_flux_pack.automation.client import Run
-from qwen2vl_flux_pack.automation.graphs import Prompt
 from qwen2vl_flux_pack.points import Point
 from qwen2vl_flux_pack.thumbnails.inputs import outlined, write_inputs
-from qwen2vl_flux_pack.thumbnails.make import make
 from qwen2vl_flux_pack.thumbnails.recipes import BRUSHED, OUTLINED, RECIPES
-from qwen2vl_flux_pack.thumbnails.studio import WEIGHTS, Studio
 from qwen2vl_flux_pack.training.demo.pictures import PICTURES, as_picture, drawn
 
 
@@ -52,32 +47,3 @@ def test_the_brush_keeps_the_colours(folder: Path, name: str) -> None:
     assert painted.convert("RGB").tobytes() == Image.open(folder / picture).convert("RGB").tobytes()
     assert alpha[round(y * alpha.shape[0]), round(x * alpha.shape[1])] == 0
     assert (alpha == 0).mean() == pytest.approx(np.pi * radius**2, rel=0.03) and set(np.unique(alpha)) == {0, 255}
-
-
-class Pretender:
-    """A client that runs nothing; every node gives four plain pictures."""
-
-    def run(self, prompt: Prompt) -> Run:
-        return Run("", {node_id: {"images": [{}] * 4} for node_id in prompt}, [], [], [])
-
-    def fetch(self, image: dict) -> bytes:
-        written = io.BytesIO()
-        Image.new("RGB", (128, 128), "teal").save(written, "PNG")
-        return written.getvalue()
-
-
-def test_what_no_loader_lists_is_left_out_and_named(folder: Path, tmp_path: Path, capsys) -> None:
-    known: dict = {}
-    for entry in (entry for recipe in RECIPES.values() for entry in recipe.graph.values()):
-        lists = {name: ["COMBO", {"options": ["demo"]}] for name in WEIGHTS if name in entry["inputs"]}
-        known[entry["class_type"]] = {"input": {"required": lists}}
-    make(Studio(Pretender(), folder, known), tmp_path)
-    controlled = ["controlnet", "controlnet_published", "controlnet_inpaint"]
-    written = {path.stem: path for path in (tmp_path / "workflows").iterdir()}
-    assert set(written) == set(RECIPES) - set(controlled) and (tmp_path / "docs" / "variations.jpg").is_file()
-    for path in written.values():
-        with Image.open(path) as picture:
-            assert (picture.format, picture.size) == ("JPEG", (600, 600))
-    *_, last = capsys.readouterr().out.splitlines()
-    weights = "demo/controlnet, demo/depth-anything-v2/scenes, demo/anyline/MTEED.safetensors"
-    assert last == f"Left as they are: {', '.join(controlled)}, since no loader lists {weights}."

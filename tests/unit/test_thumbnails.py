@@ -10,8 +10,7 @@ from PIL import Image
 
 from qwen2vl_flux_pack.automation.graphs import Prompt, node
 from qwen2vl_flux_pack.thumbnails.mosaic import FOUR, HALF, SIDE, SIX, mosaic
-from qwen2vl_flux_pack.thumbnails.recipes import HINTS, RECIPES, UNION
-from qwen2vl_flux_pack.thumbnails.studio import Studio
+from qwen2vl_flux_pack.thumbnails.recipes import RECIPES
 
 NAMES = {
     "LoadImage": "image",
@@ -51,24 +50,6 @@ def test_the_graph_is_the_bundled_one_but_for_names(name: str) -> None:
     """And for SAM 2; single files make the pictures of folders, as tests/server says."""
     bundled = GRAPHS["variation" if name == "variation_single_file" else name]
     assert canonical(unnamed(RECIPES[name].graph)) == canonical(unnamed(without_sam2(bundled)))
-
-
-def known(*listed: str) -> dict:
-    """What a server says of the loaders of the controlled workflows, which list some weights each."""
-    inputs = {
-        **{f"Qwen2VL{kind}Loader": "checkpoint" for kind in ("", "FluxModel", "FluxText", "FluxVAE")},
-        **{loader: name for loader, name in NAMES.items() if loader.endswith("Loader")},
-    }
-    lists = ["COMBO", {"options": listed}]
-    return {loader: {"input": {"required": {name: lists}}} for loader, name in inputs.items()}
-
-
-def test_a_recipe_names_the_weights_that_are_not_listed(tmp_path) -> None:
-    parts = [UNION, *(hint.model for hint in HINTS)]
-    for number in range(len(parts) + 1):
-        studio = Studio(client=None, inputs=tmp_path, known=known("demo", *parts[:number]))
-        assert studio.unlisted(RECIPES["controlnet"].graph) == parts[number:]
-        assert studio.unlisted(RECIPES["sam2_inpaint"].graph) == []
 
 
 @pytest.mark.parametrize("places", [FOUR, SIX], ids=len)
