@@ -22,6 +22,7 @@ def _import_pack() -> None:
     # the pack's own folder nodes/ would shadow ComfyUI's nodes.py
     sys.path[:] = [str(COMFYUI), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, COMFYUI))]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the server beside us
+    os.environ.setdefault("MKL_CBWR", "COMPATIBLE")  # sums in one order on every processor, that of the goldens
     import torch
     from comfy.cli_args import args
 

@@ -13,7 +13,7 @@ from PIL import Image
 from qwen2vl_flux_pack.training.demo.scenes import (
     BACKGROUNDS,
     COLOURS,
-    COUNTS,
+    CROWDED,
     KINDS,
     PATTERNS,
     STRIPED,
@@ -29,6 +29,8 @@ SEED = 5
 """Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own."""
 TRAINED_ON = 81 * 128
 """Scenes that training/demo draws for FLUX (CHUNKS, CHUNK in training/demo/pairs.py)."""
+COUNTS = (0.35, 0.5, 0.15)
+"""Shares of references with one, two and three objects."""
 ENLARGED = 4
 """References are pictures of 512 pixels a side, as people have them, not of the model's own size."""
 
@@ -61,9 +63,9 @@ class References:
 
 
 def held_out(number: int, turn: int, canvas: tuple[float, float] = (1.0, 1.0), count: int | None = None) -> References:
-    """That many references, the same ones for the same `turn`; of as many objects as in training, or of `count`."""
+    """That many references, the same ones for the same `turn`; of `count` objects, or by COUNTS."""
     generator = torch.Generator().manual_seed(SEED + turn)
-    scenes = random_scenes(number, generator)
+    scenes = random_scenes(number, generator, COUNTS)
     if count is not None:
         scenes = replace(scenes, count=torch.full_like(scenes.count, count))
     return References(scenes, random_layout(scenes, canvas, generator))
@@ -84,6 +86,6 @@ def share_met(scenes: Scenes, drawn: int = TRAINED_ON) -> float:
     met = []
     for count, striped in zip(scenes.count.tolist(), (scenes.striped & scenes.present).sum(1).tolist(), strict=True):
         sets = math.comb(len(KINDS), count) * math.perm(len(COLOURS), count)
-        chance = COUNTS[count - 1] / sets / grounds * STRIPED**striped * (1 - STRIPED) ** (count - striped)
+        chance = CROWDED[count - 1] / sets / grounds * STRIPED**striped * (1 - STRIPED) ** (count - striped)
         met.append(1 - (1 - chance) ** drawn)
     return sum(met) / len(met)

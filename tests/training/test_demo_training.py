@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +19,6 @@ from qwen2vl_flux_pack.training.demo import (
     annotators,
     autoencoder,
     controlled,
-    coupling,
     encoder,
     hints,
     make,
@@ -154,46 +152,6 @@ def test_chunks_come_back_from_their_files(chunk, tmp_path):
 
 
 # ---- objectives ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("height, width, orders", [(16, 16, 24), (14, 18, 24), (10, 24, 6), (12, 20, 1)])
-def test_noise_is_put_in_the_nearest_order_of_its_cells(height, width, orders):
-    """Three cells of 20 latents' width are no whole numbers of latents: there the noise stays as it is."""
-    generator = torch.Generator().manual_seed(2)
-    noise, latents = (torch.randn(4, 16, height, width, generator=generator) for _ in range(2))
-    ordered = coupling.in_order(noise, latents)
-    columns, rows = (2, 2) if orders == 24 else (3, 1)
-    side, high = -(-width // columns), -(-height // rows)
-
-    def arranged(order: tuple[int, ...]) -> torch.Tensor:
-        cells = [each for row in noise.split(high, 2) for each in row.split(side, 3)]
-        bands = [torch.cat([cells[place] for place in order[start : start + columns]], 3)
-                 for start in range(0, len(order), columns)]  # fmt: skip
-        return torch.cat(bands, 2)
-
-    if orders == 1:
-        assert torch.equal(ordered, noise)
-        return
-    every = torch.stack([arranged(order) for order in itertools.permutations(range(rows * columns))])
-    assert len(every) == orders
-    nearest = (every * latents).sum((2, 3, 4)).argmax(0)
-    assert len(nearest.unique()) > 1 and torch.equal(ordered, every[nearest, torch.arange(4)])
-
-
-def test_a_share_of_the_noise_is_put_in_order_and_stays_normal():
-    """One scene in all its layouts: whatever comes of the noise, as noise it is what it was."""
-    generator = torch.Generator().manual_seed(3)
-    cells = torch.randn(4, 16, 8, 8, generator=generator).unbind(0)
-    number = 4000
-    layouts = torch.rand(number, 4, generator=generator).argsort(1)
-    a, b, c, d = torch.stack(cells)[layouts].unbind(1)
-    latents = torch.cat([torch.cat([a, b], 3), torch.cat([c, d], 3)], 2)
-    noise = torch.randn(latents.shape, generator=generator)
-    coupled = coupling.coupled(noise, latents, generator)
-    assert abs((coupled != noise).flatten(1).any(1).float().mean() - coupling.COUPLED * 23 / 24) < 0.03
-    assert (coupled * latents).sum((1, 2, 3)).mean() > 20 * (noise * latents).sum((1, 2, 3)).mean().abs()
-    assert coupled.mean(0).abs().max() < 5 / number**0.5
-    assert (coupled.var(0) - 1).abs().max() < 0.15
 
 
 def test_muon_gets_the_blocks_matrices_and_adamw_the_rest(networks):

@@ -34,16 +34,17 @@ from .stored import write
 SEED = 2026
 
 SQUARE = Recipe(
-    steps=4500, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
+    steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
-SEVERAL = replace(SQUARE, steps=7500, seed=SEED + 5)
-SETTLED = replace(SQUARE, steps=8500, seed=SEED + 6)
-RATE, SETTLED_RATE = 2.5e-3, 2e-3
-NO_TURN, SETTLED_TURN = 1.0, 0.15
-"""Only the last of the three lets the rate fall: each rise after a fall would undo what the fall gained."""
-CROWDED = pairs.Mixture(copies=(1, 2, 4), focused=0.25)
-"""For all after SQUARE: evenly drawn, one target in seven shows three objects."""
+SQUARE_RATE, SQUARE_TURN = 2.5e-3, 0.4
+SEVERAL = replace(SQUARE, steps=9000, seed=SEED + 5)
+SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
+SETTLED = replace(SQUARE, steps=7500, seed=SEED + 6)
+SETTLED_RATE, SETTLED_TURN = 1.5e-3, 0.3
+EVEN = pairs.Mixture(copies=(3, 2, 1))
+CROWDED = pairs.Mixture(copies=(1, 1, 2), focused=0.25)
+"""For all after SQUARE: of three pictures two show three objects, or would without a focus."""
 SQUARES_COPIES = 3
 """How often the pairs of square pictures lie among those that all is settled with."""
 GUIDANCE = Recipe(
@@ -145,14 +146,14 @@ def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
 def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
     where it always has the same cells."""
-    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed)
-    fit_variation(shop, place, shop.place("start"), SQUARE, RATE, NO_TURN, batches)
+    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed, EVEN)
+    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
 
 
 def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """Squares still, mostly of several objects: that each of them comes once and only once takes longest to learn."""
     batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
-    fit_variation(shop, place, final(shop.place("square")), SEVERAL, RATE, NO_TURN, batches)
+    fit_variation(shop, place, final(shop.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
 
 
 def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> None:

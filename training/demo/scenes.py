@@ -37,6 +37,8 @@ STRIPE = 0.97
 MOST_OBJECTS = 3
 COUNTS = (0.3, 0.4, 0.3)
 """Shares of scenes with one, two and three objects."""
+CROWDED = (0.2, 0.3, 0.5)
+"""The same among the scenes that FLUX learns to draw: three objects are the hardest."""
 STRIPED = 0.25
 """Share of striped objects."""
 
@@ -116,14 +118,14 @@ class Layout:
         return Layout(self.centre[chosen], self.radius[chosen], self.turn[chosen], self.canvas)
 
 
-def random_scenes(number: int, generator: torch.Generator) -> Scenes:
-    """That many scenes, each property drawn evenly but for COUNTS and STRIPED."""
+def random_scenes(number: int, generator: torch.Generator, counts: tuple[float, float, float] = COUNTS) -> Scenes:
+    """That many scenes, each property drawn evenly but for STRIPED and the shares with one, two and three objects."""
 
     def distinct(kinds: int) -> torch.Tensor:
         return torch.rand(number, kinds, generator=generator).argsort(1)[:, :MOST_OBJECTS]
 
     return Scenes(
-        count=1 + torch.multinomial(torch.tensor(COUNTS), number, replacement=True, generator=generator),
+        count=1 + torch.multinomial(torch.tensor(counts), number, replacement=True, generator=generator),
         kind=distinct(len(KINDS)),
         colour=distinct(len(COLOURS)),
         striped=torch.rand(number, MOST_OBJECTS, generator=generator) < STRIPED,

@@ -19,7 +19,6 @@ from torch.nn import functional
 from ..batches import Batch
 from ..flow import flow_loss, logit_normal, mixed
 from ..networks import Networks
-from .coupling import coupled
 from .encoder import WIDTH as TOKEN_WIDTH
 from .muon import Muon
 from .scenes import COLOURS, KINDS
@@ -100,7 +99,7 @@ def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
 
 @dataclass(frozen=True)
 class Cosine:
-    """A warm-up of 80 steps, a plateau until `turn` (a share of the run; 1 for no end), a cosine down to 3 %."""
+    """A warm-up of 80 steps, a plateau until `turn` (a share of the run), a cosine down to 3 %."""
 
     steps: int
     turn: float
@@ -148,7 +147,6 @@ class HintedFlow:
         self.read.clear()
         latents = batch.latents
         noise, times, guidance = random_start(latents, generator)
-        noise = coupled(noise, latents, generator)
         context = networks.context(batch)
         velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
         flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
@@ -178,7 +176,7 @@ class GuidanceDistillation:
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         latents = batch.latents
         noise, times, guidance = random_start(latents, generator)
-        noisy = mixed(latents, coupled(noise, latents, generator), times)
+        noisy = mixed(latents, noise, times)
         wanted = self._wanted(batch, noisy, times, guidance)
         chance = torch.rand(len(latents), generator=generator).to(latents)
         empty = (batch.weights == 0).all(1) & (chance < ZEROED)
