@@ -13,8 +13,8 @@ from PIL import Image
 from qwen2vl_flux_pack.training.demo.scenes import (
     BACKGROUNDS,
     COLOURS,
-    CROWDED,
     KINDS,
+    LEARNED_COUNTS,
     PATTERNS,
     STRIPED,
     UNIT,
@@ -86,6 +86,6 @@ def share_met(scenes: Scenes, drawn: int = TRAINED_ON) -> float:
     met = []
     for count, striped in zip(scenes.count.tolist(), (scenes.striped & scenes.present).sum(1).tolist(), strict=True):
         sets = math.comb(len(KINDS), count) * math.perm(len(COLOURS), count)
-        chance = CROWDED[count - 1] / sets / grounds * STRIPED**striped * (1 - STRIPED) ** (count - striped)
+        chance = LEARNED_COUNTS[count - 1] / sets / grounds * STRIPED**striped * (1 - STRIPED) ** (count - striped)
         met.append(1 - (1 - chance) ** drawn)
     return sum(met) / len(met)

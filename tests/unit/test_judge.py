@@ -27,8 +27,8 @@ from qwen2vl_flux_pack.benchmarks.pictures.scores import (
 from qwen2vl_flux_pack.training.demo.scenes import (
     BACKGROUNDS,
     COLOURS,
-    CROWDED,
     KINDS,
+    LEARNED_COUNTS,
     PATTERNS,
     UNIT,
     Layout,
@@ -323,7 +323,7 @@ def test_held_out_scenes_are_the_same_each_time_and_their_share_is_counted():
     one, other = held_out(200, turn=0), held_out(200, turn=0)
     assert torch.equal(one.scenes.kind, other.scenes.kind) and torch.equal(one.layout.centre, other.layout.centre)
     assert not torch.equal(one.scenes.kind, held_out(200, turn=1).scenes.kind)
-    trained = random_scenes(12_000, torch.Generator().manual_seed(6), CROWDED)
+    trained = random_scenes(12_000, torch.Generator().manual_seed(6), LEARNED_COUNTS)
     seen = {_told(trained, index) for index in range(len(trained))}
     met = sum(_told(one.scenes, index) in seen for index in range(200)) / 200
     assert share_met(one.scenes, 12_000) == pytest.approx(met, abs=0.08)

@@ -43,6 +43,7 @@ SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
 SETTLED = replace(SQUARE, steps=7500, seed=SEED + 6)
 SETTLED_RATE, SETTLED_TURN = 1.5e-3, 0.3
 EVEN = pairs.Mixture(copies=(3, 2, 1))
+"""For SQUARE: about as many scenes of one, two and three objects."""
 CROWDED = pairs.Mixture(copies=(1, 1, 2), focused=0.25)
 """For all after SQUARE: of three pictures two show three objects, or would without a focus."""
 SQUARES_COPIES = 3

@@ -20,7 +20,7 @@ from ..qwen2vl import Qwen2VLEncoder
 from .autoencoder import REDUCTION, Autoencoder
 from .encoder import hidden_states
 from .references import random_source, seen
-from .scenes import COLOURS, CROWDED, KINDS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
+from .scenes import COLOURS, KINDS, LEARNED_COUNTS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from .stored import write
 
 CHUNKS = {(128, 128): 50, (144, 112): 7, (112, 144): 6, (160, 96): 7, (96, 160): 7, (192, 80): 4}
@@ -172,7 +172,7 @@ def random_chunk(
     encoder: Qwen2VLEncoder, autoencoder: Autoencoder, size: tuple[int, int], generator: torch.Generator
 ) -> Chunk:
     """One chunk of pictures to draw of (width, height) pixels."""
-    scenes, source = random_scenes(CHUNK, generator, CROWDED), random_source(generator)
+    scenes, source = random_scenes(CHUNK, generator, LEARNED_COUNTS), random_source(generator)
 
     def shown(scenes: Scenes, layout: Layout) -> tuple[torch.Tensor]:
         return (tokens_of(encoder, seen(scenes, layout, source)[0]),)

@@ -37,7 +37,7 @@ STRIPE = 0.97
 MOST_OBJECTS = 3
 COUNTS = (0.3, 0.4, 0.3)
 """Shares of scenes with one, two and three objects."""
-CROWDED = (0.2, 0.3, 0.5)
+LEARNED_COUNTS = (0.2, 0.3, 0.5)
 """The same among the scenes that FLUX learns to draw: three objects are the hardest."""
 STRIPED = 0.25
 """Share of striped objects."""
