@@ -4,7 +4,7 @@
   python3 dev.py demo        variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve       ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
   python3 dev.py train       train.py, which trains on pictures of yours (train --help)
-  python3 dev.py train-demo  trains the successor of the checkpoint in demo/, from nothing; hours, with a C++ compiler
+  python3 dev.py train-demo  trains the checkpoint in demo/ anew, from nothing; three hours, with a C++ compiler
   python3 dev.py test        all tests; what follows goes to pytest, such as  test tests/unit -k focus
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
   python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
@@ -82,7 +82,8 @@ TRAINING = (
     "zipp==4.1.2",
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
+COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+"""The one with which torch compiles for a processor."""
 
 INTERRUPTED, NO_TESTS = 2, 5
 """pytest's exit statuses after Ctrl-C, and when it finds nothing to run."""
@@ -258,17 +259,20 @@ def pytest_runs(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] |
     return rest, trains
 
 
-def browser() -> None:
-    """Make sure that a Chromium is on PATH, with Debian's package manager where there is one."""
-    if any(shutil.which(name) for name in BROWSERS):
+def program(names: Sequence[str], what: str, users: str, *packages: str) -> None:
+    """Make sure that a program is on PATH under one of its names, with Debian's package manager where there is one.
+
+    what, users: the program and what needs it, in words; packages: Debian's, that of the program first.
+    """
+    if any(shutil.which(name) for name in names):
         return
     as_root = [] if os.name == "posix" and os.geteuid() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (as_root and not shutil.which("sudo")):
-        raise Problem(f"The browser tests need Chromium or Chrome on PATH as one of {', '.join(BROWSERS)}; install it")
-    print("Installing chromium ...", flush=True)
-    failure = "apt-get could not install chromium, which the browser tests need; install it by hand"
+        raise Problem(f"{users} need {what} on PATH as one of {', '.join(names)}; install it")
+    print(f"Installing {packages[0]} ...", flush=True)
+    failure = f"apt-get could not install {packages[0]}, which {users.lower()} need; install it by hand"
     run([*as_root, "apt-get", "update", "-qq"], failure)
-    quiet = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-liberation"]
+    quiet = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
     run([*as_root, "env", "DEBIAN_FRONTEND=noninteractive", *quiet], failure)
 
 
@@ -333,9 +337,10 @@ def test(arguments: list[str]) -> NoReturn:
         clients()
         environ["ORACLE_PYTHON"] = str(oracles(python))
         if wants_browser(rest):
-            browser()
+            program(BROWSERS, "Chromium or Chrome", "The browser tests", "chromium", "fonts-liberation")
         commands.append([python, "-m", "pytest", *rest])
     if trains is not None:
+        program([COMPILER], "a C++ compiler", "The tests of the training", "g++")
         commands.append([training(python), "-m", "pytest", *trains])
     sys.stdout.flush()
     statuses = []
@@ -358,10 +363,11 @@ def train_demo(arguments: list[str]) -> NoReturn:
     parser.add_argument("--work", type=Path, default=work, metavar="DIR", help="for each step's result (%(default)s)")
     parser.add_argument("--demo", type=Path, default=demo, metavar="DIR", help="for the checkpoint (%(default)s)")
     places = [f"--{name}={path.absolute()}" for name, path in vars(parser.parse_args(arguments)).items()]
+    program([COMPILER], "a C++ compiler", "The steps of the training", "g++")
     _, python = comfyui()
-    code = "import train; from qwen2vl_flux_pack.training.demo.make import main; main(train.sys.argv[1:])"
     kept = {f"MALLOC_{what}_THRESHOLD_": 2**33 for what in ("MMAP", "TRIM")}  # glibc: memory is not given back
-    hand_over([training(python), "-c", code, *places], PYTHONPATH=ROOT, OMP_WAIT_POLICY="ACTIVE", **kept)
+    command = [training(python), "-c", "import train; train.demo()", *places]
+    hand_over(command, PYTHONPATH=ROOT, OMP_WAIT_POLICY="ACTIVE", **kept)
 
 
 def bench(arguments: list[str]) -> NoReturn:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -25,12 +27,32 @@ from qwen2vl_flux_pack.training.options import training_options  # noqa: E402
 
 def main() -> None:
     options = training_options(sys.argv[1:])
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
-    logging.getLogger(pack.__name__).setLevel(logging.INFO)
-    try:
+    with one_sentence("train.py", f"--resume goes on from the newest checkpoint in {options.output}"):
         from qwen2vl_flux_pack.training.run import run
 
         run(options)
+
+
+def demo() -> None:
+    """`dev.py train-demo`."""
+    with one_sentence("train-demo", "the same command goes on from there"):
+        from qwen2vl_flux_pack.training.demo.make import main as make
+
+        make(sys.argv[1:])
+
+
+@contextmanager
+def one_sentence(program: str, remedy: str) -> Iterator[None]:
+    """Show how the training goes, and end the program with one sentence when it cannot go on."""
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger(pack.__name__).setLevel(logging.INFO)
+
+    def fail(sentence: object, status: int = 1) -> NoReturn:
+        print(f"{program}: {sentence}", file=sys.stderr)
+        sys.exit(status)
+
+    try:
+        yield
     except ModuleNotFoundError as error:
         fail(
             f"Training needs the package {error.name}; run it with `python3 dev.py train`, or install the packages "
@@ -39,14 +61,9 @@ def main() -> None:
     except (InputError, CheckpointError) as error:
         fail(error)
     except OSError as error:
-        fail(f"{error.filename or 'The system says'}: {error.strerror}; --resume goes on from the newest checkpoint.")
+        fail(f"{error.filename or 'The system says'}: {error.strerror or error}; {remedy}.")
     except KeyboardInterrupt:
-        fail(f"Stopped; --resume goes on from the newest checkpoint in {options.output}.", 130)
-
-
-def fail(sentence: object, status: int = 1) -> NoReturn:
-    print(f"train.py: {sentence}", file=sys.stderr)
-    sys.exit(status)
+        fail(f"Stopped; {remedy}.", 130)
 
 
 if __name__ == "__main__":

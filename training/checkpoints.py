@@ -12,7 +12,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +34,15 @@ COMPONENTS = ("flux", "qwen2-vl")
 STATE = "training"
 MAY_CHANGE = ("log_every", "save_every", "sample_every")
 """What of a recipe may differ when a run goes on."""
+DATA = "data"
+"""The setting that stands for a whole data set."""
 
 
 def save(output: Output, step: int, learner: Learner, base: Path, record: dict) -> Path:
     """Write the checkpoint after `step` steps; returns its folder.
 
     base: the checkpoint folder that the run began from; record: settings with which alone a run may go on. Raises
-    CheckpointError when the disk is full or refuses, and earlier checkpoints are then as they were.
+    CheckpointError when the disk is full or refuses; earlier checkpoints are then as they were.
     """
     target = output.checkpoint(step)
     partial = target.with_name(f".{target.name}")
@@ -52,7 +54,7 @@ def save(output: Output, step: int, learner: Learner, base: Path, record: dict) 
         place.mkdir()
         (place / "run.json").write_text(json.dumps({"step": step, **record}, indent=2) + "\n", encoding="utf-8")
         save_file({name: value.contiguous() for name, value in learner.state().items()}, place / "state.safetensors")
-        for path in [*(path for path in partial.rglob("*") if path.is_file()), partial]:
+        for path in [*(path for path in partial.rglob("*") if path.is_file() and not _is_linked(path)), partial]:
             settled(path)
         partial.rename(target)
         settled(output.checkpoints)
@@ -63,15 +65,16 @@ def save(output: Output, step: int, learner: Learner, base: Path, record: dict) 
             f"The checkpoint of step {step} could not be written to {output.checkpoints} ({_reason(error)}), and "
             f"{kept}; make room there and go on with --resume."
         ) from None
-    if former is not None:
-        shutil.rmtree(former[1] / STATE, ignore_errors=True)
+    clear(output)
     return target
 
 
 def clear(output: Output) -> None:
-    """Take away what a killed run left unfinished."""
+    """Take away what a killed run left unfinished, and the states of all checkpoints but the newest."""
     for path in output.partial():
         shutil.rmtree(path, ignore_errors=True)
+    for _, path in output.whole()[:-1]:
+        shutil.rmtree(path / STATE, ignore_errors=True)
 
 
 def load(output: Output, learner: Learner, record: dict) -> int:
@@ -84,20 +87,34 @@ def load(output: Output, learner: Learner, record: dict) -> int:
     if found is None:
         return 0
     step, folder = found
-    place = folder / STATE
-    for name, now, then in _differences(record, read_json(place / "run.json")):
+    place, otherwise = folder / STATE, f"or begin a new run from {folder} as its checkpoint"
+    for name, now, then in _differences(record, _own(read_json, place / "run.json", otherwise)):
+        if name == DATA:
+            raise InputError(
+                f"The run in {output.root} began with other data (its rows, their order, or the shape of a picture "
+                f"has changed); put the former data back, {otherwise}."
+            )
         raise InputError(
-            f"The run in {output.root} began with {name} {then} and should go on with {now}; give the same, or begin "
-            f"a new run from {folder} as its checkpoint."
+            f"The run in {output.root} began with {name} {then} and should go on with {now}; give the same, "
+            f"{otherwise}."
         )
+    path = place / "state.safetensors"
     try:
-        learner.load(read_state(place / "state.safetensors"))
+        learner.load(_own(read_state, path, otherwise))
     except (KeyError, RuntimeError):
         raise CheckpointError(
-            f"{place / 'state.safetensors'} is not the state of this run; put the run's own file back, or begin a new "
-            f"run from {folder} as its checkpoint."
+            f"{path} is not the state of this run; put the run's own file back, {otherwise}."
         ) from None
     return step
+
+
+def _own(read: Callable[[Path], dict], path: Path, otherwise: str) -> dict:
+    """What is in a file of the run's own, which cannot be downloaded again."""
+    try:
+        return read(path)
+    except CheckpointError as error:
+        reason = str(error).partition(";")[0]
+        raise CheckpointError(f"{reason}; put the run's own file back, {otherwise}.") from None
 
 
 def _differences(record: dict, stored: dict) -> list[tuple[str, object, object]]:
@@ -119,10 +136,8 @@ def export(weights: Mapping[str, Tensor], base: Path, target: Path) -> None:
     linears = {base / "qwen2-vl" / f"{name}.pt": within(weights, f"{name}.") for name in ("connector", "t5_embedder")}
     linears = {path: state for path, state in linears.items() if state}
     for component in COMPONENTS:
-        for path in sorted((base / component).rglob("*")):
+        for path in _files(base / component):
             copy = target / path.relative_to(base)
-            if path.is_dir() or any(part.startswith(".") for part in path.relative_to(base).parts):
-                continue
             copy.parent.mkdir(parents=True, exist_ok=True)
             if path in shards:
                 _write_shard(path, shards[path], copy)
@@ -135,6 +150,13 @@ def export(weights: Mapping[str, Tensor], base: Path, target: Path) -> None:
 def within(values: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files below a folder, in linked folders too, but none that is hidden or lies in a hidden folder."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def _changed(files: WeightFiles, values: Mapping[str, Tensor]) -> dict[Path, dict[str, Tensor]]:
@@ -169,6 +191,11 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _is_linked(path: Path) -> bool:
+    """Whether a file has other names too, and so was there before."""
+    return path.stat().st_nlink > 1
 
 
 def _reason(error: Exception) -> str:

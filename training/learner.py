@@ -56,6 +56,11 @@ class Learner:
         """The weights that checkpoints and samples show: the running average where there is one."""
         return self.ema.averages if self.ema else self.networks
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are still numbers."""
+        return all(bool(value.isfinite().all()) for value in self.trained.values())
+
     def shown(self) -> AbstractContextManager[None]:
         """The networks hold the exported weights for a while."""
         return self.ema.applied() if self.ema else nullcontext()

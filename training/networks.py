@@ -55,6 +55,7 @@ class Networks(nn.Module):
         self.flux.enable_gradient_checkpointing()
         if self.qwen is not None:
             self.qwen.model.activation_checkpointing_enable()
+            self.qwen.model.disable_input_require_grads()  # else gradients go down through all frozen layers
 
     def context(self, batch: Batch) -> Tensor:
         """FLUX's context [B, T, C] of a batch's image tokens: focus, then the connector."""

@@ -55,10 +55,15 @@ class Output:
         """Where the checkpoint after so many steps belongs."""
         return self.checkpoints / f"step-{step:06d}"
 
+    def whole(self) -> list[tuple[int, Path]]:
+        """The whole checkpoints with their numbers of steps, the oldest first."""
+        return sorted(
+            (int(path.name[5:]), path) for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal()
+        )
+
     def newest(self) -> tuple[int, Path] | None:
         """The last whole checkpoint and its number of steps."""
-        found = {int(path.name[5:]): path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal()}
-        return max(found.items(), default=None)
+        return max(self.whole(), default=None)
 
     def partial(self) -> list[Path]:
         """Checkpoints that a stopped run left unfinished."""
@@ -66,10 +71,11 @@ class Output:
 
 
 def settled(path: Path) -> None:
-    """Make sure that a file or folder is on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no folder, and needs none opened
+    """Make sure that a file of one's own, or a folder, is on the disk."""
+    windows = os.name == "nt"
+    if windows and path.is_dir():  # which Windows neither opens nor needs opened
         return
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)  # Windows settles only what may be written
     try:
         os.fsync(handle)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,16 @@ from ..errors import InputError
 logger = logging.getLogger(__name__)
 
 
+class Diverged(InputError):
+    """Training has left the numbers."""
+
+    def __init__(self, what: str, step: int):
+        super().__init__(
+            f"{what} at step {step}; nothing was saved of it, begin a new run from an earlier checkpoint with a lower "
+            "learning rate."
+        )
+
+
 class Progress:
     """Figures are gathered on their device and read once a line, so that no step waits for the last one.
 
@@ -29,7 +40,9 @@ class Progress:
         self.log, self.steps, self.accelerator = log, steps, accelerator
         lines = [line for line in read_log(log) if line["step"] <= step]
         if accelerator.is_main_process:
-            log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            rewritten = log.with_name(f".{log.name}")
+            rewritten.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            os.replace(rewritten, log)
         self.before = lines[-1]["seconds"] if lines else 0.0
         self.first, self.started = step, time.monotonic()
         self.last = step
@@ -40,7 +53,7 @@ class Progress:
         self.figures += [{name: value.detach() for name, value in each.items()} for each in figures]
 
     def line(self, step: int, lr: float) -> None:
-        """Write the means since the last line; InputError when the loss is no number any more."""
+        """Write the means since the last line; Diverged when the loss is no number any more."""
         if step == self.last:
             return
         names = list(self.figures[0])
@@ -50,10 +63,7 @@ class Progress:
         figures = dict(zip(names, means.tolist(), strict=True))
         self.figures, self.last = [], step
         if not math.isfinite(figures["loss"]):
-            raise InputError(
-                f"The loss is {figures['loss']} at step {step}; nothing was saved of it, begin a new run from an "
-                "earlier checkpoint with a lower learning rate."
-            )
+            raise Diverged(f"The loss is {figures['loss']}", step)
         spent = time.monotonic() - self.started
         pace = spent / (step - self.first)
         if not self.accelerator.is_main_process:

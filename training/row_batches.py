@@ -158,17 +158,17 @@ class RowBatches:
         return Loaded(pixels, patches, grid, self._weights(row, reference.size, kind) if row.focus else None)
 
     def _batch(self, numbers: Sequence[int], loaded: Sequence[Loaded]) -> Batch:
-        frozen, device = self.frozen, self.frozen.device
+        frozen = self.frozen
         prompts = [self.rows[number].prompt for number in numbers]
-        latents = [frozen.autoencoder.encode(each.image[None].to(device)) for each in loaded]
-        patches = torch.cat([each.patches for each in loaded]).to(device)
-        return Batch(
+        latents = [frozen.autoencoder.encode(each.image[None].to(frozen.device)) for each in loaded]
+        batch = Batch(
             latents=torch.cat(latents),
-            tokens=Patches(patches, *loaded[0].grid),
-            weights=_stacked([each.weights for each in loaded], self.frozen.encoder.vision.merge, loaded[0].grid),
+            tokens=Patches(torch.cat([each.patches for each in loaded]), *loaded[0].grid),
+            weights=_stacked([each.weights for each in loaded], frozen.encoder.vision.merge, loaded[0].grid),
             prompt=frozen.t5(prompts) if prompts[0] else None,
-            pooled=frozen.pooled.to(device).expand(len(prompts), -1),
+            pooled=frozen.pooled.expand(len(prompts), -1),
         )
+        return batch.to(frozen.device)
 
 
 def _values(picture: Image.Image) -> Tensor:

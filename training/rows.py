@@ -59,7 +59,7 @@ def open_picture(path: Path, place: str) -> Image.Image:
                 picture = picture.point(lambda value: value / 256, "L")
             return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _broken(path, place, error) from None
+        raise _broken(path, place, error, "put a whole picture of its name and shape there") from None
 
 
 def picture_size(path: Path, place: str) -> tuple[int, int]:
@@ -70,12 +70,12 @@ def picture_size(path: Path, place: str) -> tuple[int, int]:
             turned = exif.get(ExifTags.Base.Orientation, 1) in SIDEWAYS
             return file.size[::-1] if turned else file.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _broken(path, place, error) from None
+        raise _broken(path, place, error, "replace it, or take its row out") from None
 
 
-def _broken(path: Path, place: str, error: Exception) -> InputError:
+def _broken(path: Path, place: str, error: Exception, remedy: str) -> InputError:
     reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-    return InputError(f"{path} ({place}) cannot be read ({reason.rstrip('.')}); replace it, or take its row out.")
+    return InputError(f"{path} ({place}) cannot be read ({reason.rstrip('.')}); {remedy}.")
 
 
 def _of_folder(folder: Path) -> Iterator[Row]:

@@ -36,6 +36,11 @@ def run(options: Options) -> None:
     if not accelerator.is_main_process:
         logging.disable()
     output = Output(options.output)
+    if options.data.is_dir() and options.output.resolve().is_relative_to(options.data.resolve()):
+        raise InputError(
+            f"{options.output} lies in {options.data}, where its samples would be taken for pictures to learn from; "
+            "give another folder."
+        )
     with output.claim() if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process and output.is_begun and not options.resume:
             raise InputError(

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -22,13 +23,15 @@ from .flow import Objective
 from .learner import Learner
 from .networks import Networks
 from .output import Output
-from .progress import Progress
+from .progress import Diverged, Progress
 from .recipe import Recipe
 from .schedule import Trapezoid
 
 logger = logging.getLogger(__name__)
 
 SPLIT = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for each other, such as for the one that writes tens of gigabytes to a slow disk."""
 
 
 def train(
@@ -52,7 +55,8 @@ def train(
     optimizers: over the trainable parameters, with learning rates that `schedule` (a factor by step) multiplies;
     without them AdamW and the trapezoid of the recipe. sample: makes pictures of the networks after so many steps, on
     the main process. settings: what else must be the same for a run to go on; plain JSON values.
-    resume: go on from the newest checkpoint. Raises InputError and CheckpointError, in one sentence each.
+    resume: go on from the newest checkpoint. Raises InputError and CheckpointError, in one sentence each, and OSError;
+    when it is the data, the log or a sample that fails, what has been learnt until then is saved first.
     """
     accelerator = accelerator or new_accelerator(recipe)
     heads = objective.modules()
@@ -72,45 +76,73 @@ def train(
     schedule = schedule or trapezoid(recipe)
 
     def save(done: int) -> None:
-        progress.line(done, learner.rate)
-        if accelerator.is_main_process:
-            logger.info("Saved %s", checkpoints.save(output, done, learner, base, record))
-            draw_curve(output.log, output.curve)
+        if not accelerator.is_main_process or done == start or output.checkpoint(done).exists():
+            return
+        if not learner.is_finite:
+            raise Diverged("A weight is no number", done)
+        logger.info("Saved %s", checkpoints.save(output, done, learner, base, record))
 
-    for step in range(start, recipe.steps):
-        figures = []
-        for part in range(recipe.accumulation):
-            turn = part * accelerator.num_processes + accelerator.process_index  # the same whoever computes it
-            try:
-                batch = batches.batch(step, part, accelerator.process_index).to(accelerator.device)
-            except InputError:
-                if step > start and accelerator.num_processes == 1:  # several would wait for each other in `save`
-                    save(step)
-                raise
-            with nullcontext() if part == recipe.accumulation - 1 else accelerator.no_sync(forward):
-                figures.append(forward(batch, generator_for(recipe.seed, step, turn)))
-                accelerator.backward(figures[-1]["loss"] / recipe.accumulation)
-        learner.update(step, schedule(step), recipe.max_norm)
-        progress.add(figures)
+    done = start
+    try:
+        for step in range(start, recipe.steps):
+            figures = []
+            for part in range(recipe.accumulation):
+                batch = _read(batches, step, part, accelerator)
+                turn = part * accelerator.num_processes + accelerator.process_index  # the same whoever computes it
+                with nullcontext() if part == recipe.accumulation - 1 else accelerator.no_sync(forward):
+                    figures.append(forward(batch, generator_for(recipe.seed, step, turn)))
+                    accelerator.backward(figures[-1]["loss"] / recipe.accumulation)
+            learner.update(step, schedule(step), recipe.max_norm)
+            progress.add(figures)
 
-        done = step + 1
-        if _is_due(done, recipe.log_every, recipe.steps):
-            progress.line(done, learner.rate)
-        if _is_due(done, recipe.save_every, recipe.steps):
-            save(done)
-            accelerator.wait_for_everyone()
-        if sample and recipe.sample_every and _is_due(done, recipe.sample_every, recipe.steps):
-            if accelerator.is_main_process:
-                with learner.shown(), accelerator.autocast(), torch.no_grad():
-                    sample(networks, done)
-            accelerator.wait_for_everyone()
+            done = step + 1
+            is_saved = _is_due(done, recipe.save_every, recipe.steps)
+            if is_saved or _is_due(done, recipe.log_every, recipe.steps):
+                progress.line(done, learner.rate)
+            if is_saved:
+                save(done)
+                if accelerator.is_main_process:
+                    draw_curve(output.log, output.curve)
+                accelerator.wait_for_everyone()
+            if sample and recipe.sample_every and _is_due(done, recipe.sample_every, recipe.steps):
+                if accelerator.is_main_process:
+                    with learner.shown(), accelerator.autocast(), torch.no_grad():
+                        sample(networks, done)
+                accelerator.wait_for_everyone()
+    except Diverged:
+        raise
+    except (InputError, OSError) as error:
+        save(done)
+        if isinstance(error, InputError):  # met by all, or by the main process while the others wait for its sample
+            accelerator.wait_for_everyone()  # the launcher stops all once one has ended
+        raise
+
+
+def _read(batches: Batches, step: int, part: int, accelerator: Accelerator) -> Batch:
+    """This process's batch; when one process cannot read its own, InputError comes to all of them."""
+    batch, failure = None, None
+    try:
+        batch = batches.batch(step, part, accelerator.process_index).to(accelerator.device)
+    except InputError as error:
+        failure = error
+    if accelerator.num_processes > 1:
+        failures = torch.tensor(float(failure is not None), device=accelerator.device)
+        if accelerator.reduce(failures, "sum") > 0:
+            failure = failure or InputError("Another process cannot read its batch; its own sentence says why.")
+    if failure:
+        raise failure
+    return batch
 
 
 def new_accelerator(recipe: Recipe) -> Accelerator:
     """Devices and precision, as accelerate's launcher and the recipe say; InputError for a way of splitting the model
     that this trainer does not do."""
     try:
-        accelerator = Accelerator(mixed_precision=recipe.precision)
+        handlers = [
+            InitProcessGroupKwargs(timeout=PATIENCE),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # else a second copy of all gradients
+        ]
+        accelerator = Accelerator(mixed_precision=recipe.precision, kwargs_handlers=handlers)
     except ValueError as error:  # bf16 where the device has none
         raise InputError(
             f"accelerate cannot compute in {recipe.precision} here ({error}); try --precision no."

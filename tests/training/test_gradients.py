@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from qwen2vl_flux_pack.training.batches import Batch, generator_for
+from qwen2vl_flux_pack.training.batches import Batch, Patches, generator_for
 from qwen2vl_flux_pack.training.flow import RectifiedFlow
 from qwen2vl_flux_pack.training.networks import Networks, read_networks
 from qwen2vl_flux_pack.training.output import Output
@@ -124,6 +124,30 @@ def test_wrong_ways_are_seen(networks, demo, tmp_path, wrong):
     gradients = trained_gradients(networks, demo, tmp_path, part)
     off = reference_gradients(networks, part, wrong=wrong)
     assert worst({name: gradients[name] for name in off}, off) > 1000 * LIMIT
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_recomputed_encoder(demo, layers):
+    """The encoder's gradients are those without recomputation, and none go down into layers that do not train."""
+
+    def not_reached(module, inputs, made):
+        assert not inputs[0].requires_grad
+
+    gradients = []
+    for recomputes in (False, True):
+        networks = read_networks(demo, lambda double, single: (), qwen_layers=layers)
+        networks.qwen.train()
+        if recomputes:
+            networks.checkpoint_gradients()
+        networks.qwen.model.layers[0].register_forward_hook(not_reached)
+        vision = networks.qwen.config.vision
+        values = 3 * vision.temporal_patch * vision.patch**2
+        patches = Patches(torch.randn(1, 24, values, generator=torch.Generator().manual_seed(0)), 4, 6)
+        given = Batch(torch.zeros(1, 16, 4, 6), patches)
+        networks.context(given).square().mean().backward()
+        gradients.append({name: value.grad for name, value in networks.qwen.named_parameters() if value.requires_grad})
+    assert len({name.split(".")[2] for name in gradients[0]}) == layers
+    assert worst(*gradients) <= LIMIT if layers else gradients[0] == gradients[1] == {}
 
 
 def test_log_of_a_step(networks, demo, tmp_path):

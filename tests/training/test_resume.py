@@ -1,4 +1,4 @@
-"""The real script killed twice, once while it saves, and taken up again: bit for bit the run without a break."""
+"""The real script killed twice while it saves, and taken up again: bit for bit the run without a break."""
 
 from __future__ import annotations
 
@@ -17,19 +17,32 @@ from qwen2vl_flux_pack.training.output import Output
 
 PATIENCE = 600.0
 """Seconds that a step of a run may take to come, on a machine that does much else."""
+KILLED = """
+import os, runpy, signal, sys
+event, part, script = sys.argv[1:4]
+def watch(name, arguments):
+    if name == event and any(part in str(each) for each in arguments):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+sys.argv = sys.argv[3:]
+runpy.run_path(script, run_name="__main__")
+"""
+"""Runs a script that is killed as it is about to do something, such as `os.rename`, to a path with a certain part."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX can stop and kill so")
 
 
 @pytest.fixture
 def start(root, demo, pictures) -> Iterator[Callable[..., subprocess.Popen]]:
-    """start(output, *flags) begins six steps, with a checkpoint after every second one."""
+    """start(output, *flags) begins six steps, with a checkpoint after every second one; killed_at: an audit event and a
+    part of a path, at which the process ends."""
     flags = ["--checkpoint", demo, "--data", pictures, "--blocks", "all", "--side", "64", "--batch_size", "1"]
     flags += ["--steps", "6", "--save_every", "2", "--sample_every", "0", "--lr", "1e-3"]
     begun = []
 
-    def begin(output: Output, *more: str) -> subprocess.Popen:
-        command = [sys.executable, root / "train.py", *flags, "--output", output.root, *more]
+    def begin(output: Output, *more: str, killed_at: tuple[str, str] = ()) -> subprocess.Popen:
+        script = ["-c", KILLED, *killed_at, root / "train.py"] if killed_at else [root / "train.py"]
+        command = [sys.executable, *script, *flags, "--output", output.root, *more]
         environ = {**os.environ, "OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         begun.append(subprocess.Popen([str(part) for part in command], env=environ, **pipes))
@@ -50,9 +63,9 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.002)
 
 
-def finished(process: subprocess.Popen) -> str:
+def ended(process: subprocess.Popen, status: int = 0) -> str:
     said = process.communicate(timeout=PATIENCE)[0]
-    assert process.returncode == 0, said
+    assert process.returncode == status, said
     return said
 
 
@@ -62,26 +75,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_killed_twice(start, tmp_path):
     whole, broken = Output(tmp_path / "whole"), Output(tmp_path / "broken")
-    assert "from step 0" in finished(start(whole))
+    assert "from step 0" in ended(start(whole))
 
-    process = start(broken)
-    partial = broken.checkpoint(4).with_name(".step-000004")
-    wait_for(partial, process)
-    process.send_signal(signal.SIGSTOP)
-    assert partial.is_dir()
-    process.kill()
-    process.wait()
-    assert partial.is_dir() and not broken.checkpoint(4).exists() and broken.newest()[0] == 2
+    half_written = ("os.link", ".step-000004/flux/vae")
+    assert "from step 0" in ended(start(broken, killed_at=half_written), -signal.SIGKILL)
+    assert [path.name for path in broken.partial()] == [".step-000004"] and broken.newest()[0] == 2
     for name, data in contents(whole.checkpoint(2)).items():
         assert (broken.checkpoint(2) / name).read_bytes() == data
 
-    process = start(broken, "--resume")
-    wait_for(broken.checkpoint(4), process)
-    process.kill()
-    assert "from step 2" in process.communicate()[0]
+    two_states = ("shutil.rmtree", "step-000002/training")
+    assert "from step 2" in ended(start(broken, "--resume", killed_at=two_states), -signal.SIGKILL)
     assert broken.newest()[0] == 4 and not broken.partial()
+    assert [(path / "training").is_dir() for _, path in broken.whole()] == [True, True]
 
-    assert "from step 4" in finished(start(broken, "--resume"))
+    assert "from step 4" in ended(start(broken, "--resume"))
+    assert [(path / "training").is_dir() for _, path in broken.whole()] == [False, False, True]
     one, two = contents(whole.checkpoint(6)), contents(broken.checkpoint(6))
     assert {"training/state.safetensors", "qwen2-vl/connector.pt"} < set(one)
     assert [name for name in one if one[name] != two.get(name)] == [] and set(one) == set(two)

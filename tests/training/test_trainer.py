@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,6 +118,32 @@ def test_a_loss_that_is_no_number(networks, demo, tmp_path):
     ):
         train(recipe, networks, Spoiled(), RectifiedFlow(), demo, output)
     assert output.newest()[0] == 2 and not output.partial()
+
+
+def test_a_weight_that_is_no_number(networks, demo, tmp_path):
+    """An update from gradients that are none is not saved either, and the checkpoint before keeps its state."""
+    recipe = replace(RECIPE, steps=4, save_every=2)
+    objective = RectifiedFlow()
+
+    class Spoiled:
+        """Its loss is a number, but not its gradient, in the last step before the second checkpoint."""
+
+        def __init__(self):
+            self.steps = 0
+
+        def modules(self):
+            return None
+
+        def loss(self, networks, batch, generator):
+            self.steps += 1
+            made = objective.loss(networks, batch, generator)
+            nought = (networks.connector.weight * 0).sum()
+            return {"loss": made["loss"] + (nought.sqrt() if self.steps == 4 else nought)}
+
+    with pytest.raises(InputError, match=r"^A weight is no number at step 4; nothing was saved of it, begin a new run"):
+        run(networks, demo, tmp_path, recipe, Spoiled())
+    output = Output(tmp_path)
+    assert output.newest()[0] == 2 and (output.checkpoint(2) / checkpoints.STATE).is_dir() and not output.partial()
 
 
 # ---- objective, schedule, average ------------------------------------------------------------------------------------
@@ -227,13 +256,13 @@ def test_optimisers_of_ones_own_go_on_exactly(demo, tmp_path):
 
         def sample(networks, step):
             if stop:
-                raise InterruptedError
+                raise RuntimeError
 
         options = {"optimizers": optimizers, "schedule": lambda step: 1 / (1 + step), "sample": sample}
         return run(networks, demo, folder, recipe, objective, resume=resume, **options)
 
     whole = part(tmp_path / "whole", stop=False)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(RuntimeError):
         part(tmp_path / "broken", stop=True)
     broken = Output(tmp_path / "broken")
     assert broken.newest()[0] == 2
@@ -258,7 +287,7 @@ def test_other_settings_are_refused(networks, demo, tmp_path):
         (
             RECIPE,
             {"data": "xyz"},
-            "began with data abc and should go on with xyz; give the same, or begin a new run from",
+            "began with other data .*; put the former data back, or begin a new run from",
         ),
     ):
         with pytest.raises(InputError, match=sentence):
@@ -307,22 +336,59 @@ def test_a_run_with_all_columns(train_script, with_tokenizer, pictures, tmp_path
 # ---- several processes -----------------------------------------------------------------------------------------------
 
 
-def test_two_processes_learn_what_one_does_in_turns(train_script, demo, pictures, root, tmp_path):
-    """Started as accelerate's launcher starts them on GPUs: batches and noise are shared out, gradients meet, one
-    process writes."""
-    one, two = Output(tmp_path / "one"), Output(tmp_path / "two")
-    flags = ["--checkpoint", demo, "--data", pictures, "--blocks", "all", "--side", "64", "--batch_size", "1"]
-    flags += ["--steps", "2", "--lr", "1e-3", "--precision", "no", "--sample_every", "0", "--seed", "4"]
+@pytest.fixture
+def two_processes(demo, root) -> Callable[..., subprocess.CompletedProcess]:
+    """two_processes(data, output, *flags) runs the script as accelerate's launcher starts it on two GPUs."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", root / "train.py"]
-    command = [*launch, *flags, "--accumulation", "1", "--output", two.root]
-    environ = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True)
+
+    def run(data: Path, output: Output, *flags: object) -> subprocess.CompletedProcess:
+        command = [*launch, "--checkpoint", demo, "--data", data, "--output", output.root, *IN_PARTS, *flags]
+        environ = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        return subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True)
+
+    return run
+
+
+IN_PARTS = "--blocks all --side 64 --batch_size 1 --lr 1e-3 --precision no --sample_every 0 --seed 4".split()
+
+
+def state_of(output: Output) -> dict[str, torch.Tensor]:
+    return load_file(output.newest()[1] / checkpoints.STATE / "state.safetensors")
+
+
+def test_two_processes_learn_what_one_does_in_turns(two_processes, train_script, demo, pictures, tmp_path):
+    """Batches and noise are shared out, gradients meet, one process writes."""
+    one, two = Output(tmp_path / "one"), Output(tmp_path / "two")
+    done = two_processes(pictures, two, "--steps", 2, "--accumulation", 1)
     assert done.returncode == 0, done.stderr
-    assert train_script(*flags, "--accumulation", 2, "--output", one.root)[0] == 0
-    states = [load_file(output.checkpoint(2) / "training/state.safetensors") for output in (one, two)]
+    alone = ["--checkpoint", demo, "--data", pictures, "--output", one.root, "--steps", 2, "--accumulation", 2]
+    assert train_script(*alone, *IN_PARTS)[0] == 0
+    states = [state_of(output) for output in (one, two)]
     for name, value in states[0].items():
         if "exp_avg" in name:
             assert torch.allclose(value, states[1][name], rtol=1e-3, atol=1e-4 * float(value.abs().max())), name
     losses = [[line["loss"] for line in read_log(output.log)] for output in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert json.loads((two.checkpoint(2) / "training/run.json").read_text())["processes"] == 2
+
+
+def test_two_processes_go_on_after_a_broken_picture(two_processes, pictures, tmp_path):
+    """Whichever of them meets it, all that was learnt is saved, and the run goes on exactly."""
+    whole, output = Output(tmp_path / "whole"), Output(tmp_path / "out")
+    data = Path(shutil.copytree(pictures, tmp_path / "data"))
+    assert two_processes(data, whole, "--steps", 3, "--accumulation", 1).returncode == 0
+    for name in ("0.png", "3.png"):  # of three steps with two pictures each, one of these is not met in the first
+        kept = (data / name).read_bytes()
+        (data / name).write_bytes(kept[: len(kept) // 2])
+        resume = ["--resume"] if output.newest() else []
+        done = two_processes(data, output, "--steps", 3, "--accumulation", 1, *resume)
+        (data / name).write_bytes(kept)
+        assert done.returncode != 0 and done.stderr.count(f"train.py: {data / name} (of {data}) cannot be read (") == 1
+        assert done.stderr.count("Another process cannot read its batch") == 1
+        if output.newest():
+            break
+        shutil.rmtree(output.root)
+    assert 0 < output.newest()[0] < 3
+    assert two_processes(data, output, "--steps", 3, "--accumulation", 1, "--resume").returncode == 0
+    one, two = state_of(whole), state_of(output)
+    assert set(one) == set(two) and all(torch.equal(value, two[name]) for name, value in one.items())

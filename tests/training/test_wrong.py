@@ -138,7 +138,7 @@ def test_a_run_is_not_overwritten(train_script, demo, pictures, tmp_path):
         ([], f"{output} holds a run already; go on with it by --resume, or give another folder."),
         (["--resume", "--lr", "1e-4"], f"The run in {output} began with flux_lr 1e-05 and should go on with 0.0001; "),
         (["--resume", "--blocks", "0"], f"The run in {output} began with blocks ['all'] and should go on with [0]; "),
-        (["--resume", "--data", str(other)], f"The run in {output} began with data "),
+        (["--resume", "--data", str(other)], f"The run in {output} began with other data (its rows, "),
         (
             ["--resume", "--checkpoint", output / "checkpoints" / "step-000001"],
             f"The run in {output} began with checkpoint",
@@ -149,17 +149,54 @@ def test_a_run_is_not_overwritten(train_script, demo, pictures, tmp_path):
     assert train_script(*given, "--resume")[0] == 0 and (output / "log.jsonl").read_bytes() == before
 
 
-def test_a_picture_that_breaks_off(train_script, demo, pictures, tmp_path):
-    """Its head is whole, so that it is met in mid-run: what was learnt until then is saved, and with the picture put
-    right the run goes on."""
-    data, output = shutil.copytree(pictures, tmp_path / "data"), Output(tmp_path / "out")
-    whole = (data / "3.png").read_bytes()
-    (data / "3.png").write_bytes(whole[: len(whole) // 2])
+def broken(pictures: Path, folder: Path, name: str) -> tuple[Path, bytes]:
+    """A copy of the pictures in which one breaks off; its head is whole, so that it is met in mid-run. And its bytes
+    as they should be."""
+    data = Path(shutil.copytree(pictures, folder / "data"))
+    whole = (data / name).read_bytes()
+    (data / name).write_bytes(whole[: len(whole) // 2])
+    return data, whole
+
+
+@pytest.mark.parametrize("save_every", [100, 1])
+def test_a_picture_that_breaks_off(train_script, demo, pictures, tmp_path, save_every):
+    """What was learnt until then is saved, if it is not saved yet; with the picture put right the run goes on."""
+    (data, whole), output = broken(pictures, tmp_path, "3.png"), Output(tmp_path / "out")
     given = ["--checkpoint", demo, "--data", data, "--output", output.root, "--steps", 7, *FLAGS, "--seed", 1]
-    status, _, said = train_script(*given)
+    status, _, said = train_script(*given, "--save_every", save_every)
     assert status == 1 and said.startswith(f"train.py: {data / '3.png'} (of {data}) cannot be read (")
+    assert said.endswith("; put a whole picture of its name and shape there.\n") and said.count("\n") == 1
     step, folder = output.newest()
     assert 0 < step < 7 and (folder / "training" / "state.safetensors").is_file()
     (data / "3.png").write_bytes(whole)
     assert train_script(*given, "--resume")[0] == 0 and output.newest()[0] == 7
-    assert [line["step"] for line in read_log(output.log)] == [step, 7]
+    assert read_log(output.log)[-1]["step"] == 7
+
+
+def test_a_sample_that_breaks_off(train_script, demo, pictures, tmp_path):
+    """The same where the picture is first opened for the sheet of samples."""
+    (data, whole), output = broken(pictures, tmp_path, "0.png"), Output(tmp_path / "out")
+    given = ["--checkpoint", demo, "--data", data, "--output", output.root, "--steps", 3, *FLAGS, "--seed", 1]
+    status, _, said = train_script(*given, "--sample_every", 1)
+    assert status == 1 and said.startswith(f"train.py: {data / '0.png'} (of {data}) cannot be read (")
+    assert output.newest()[0] == 1
+    (data / "0.png").write_bytes(whole)
+    assert train_script(*given, "--sample_every", 1, "--resume")[0] == 0 and output.newest()[0] == 3
+    assert [path.name for path in sorted(output.samples.iterdir())] == ["step-000002.png", "step-000003.png"]
+
+
+def test_no_place_for_samples(train_script, demo, pictures, tmp_path):
+    """A sheet that cannot be written ends the run too, with all that it has learnt."""
+    output = Output(tmp_path / "out")
+    (output.samples / "step-000001.png").mkdir(parents=True)
+    given = ["--checkpoint", demo, "--data", pictures, "--output", output.root, "--steps", 2, *FLAGS]
+    status, _, said = train_script(*given, "--sample_every", 1)
+    assert status == 1 and said.startswith(f"train.py: {output.samples / 'step-000001.png'}: Is a directory; --resume ")
+    assert output.newest()[0] == 1
+
+
+def test_an_output_among_the_pictures(train_script, demo, pictures, tmp_path):
+    data = Path(shutil.copytree(pictures, tmp_path / "data"))
+    sentence = f"{data / 'run'} lies in {data}, where its samples would be taken for pictures to learn from; give "
+    fails(train_script, data / "run", sentence, demo, data)
+    assert not (data / "run").exists()

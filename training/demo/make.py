@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -333,7 +332,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where the steps' results stay")
     parser.add_argument("--demo", type=Path, required=True, metavar="DIR", help="where the checkpoint goes at last")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(THREADS)
     shop = Workshop(options.work.absolute())
     for step, make in STEPS.items():
