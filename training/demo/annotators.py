@@ -3,9 +3,7 @@ from scenes whose depth and outlines are known."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,40 +19,13 @@ from ...models.resampling import resize_area, resize_lanczos
 from . import hints
 from .autoencoder import neighbours
 from .encoder import tinted
+from .fitting import fit
 from .references import SHARES, SIZES
 from .scenes import UNIT, Layout, Scenes, random_layout, random_scenes, render
 
 WARM_UP = 0.05
 """Share of the steps in which the rate grows."""
-
-log = logging.getLogger(__name__)
-
-
-def fit(
-    name: str, parameters: Iterable[nn.Parameter], loss: Callable[[int], torch.Tensor], steps: int, rate: float
-) -> None:
-    """AdamW with a warm-up and a cosine on loss(step); the parameters end as the average of the last ones."""
-    parameters = list(parameters)
-    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    averages = [value.detach().clone() for value in parameters]
-    for step in range(steps):
-        done = step / steps
-        warm = min(1.0, (step + 1) / (WARM_UP * steps))
-        optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
-        value = loss(step)
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        kept = min(0.99, (1 + step) / (10 + step))
-        torch._foreach_lerp_(averages, [each.detach() for each in parameters], 1 - kept)
-        if step % 200 == 0 or step == steps - 1:
-            log.info("  %s, step %d of %d: loss %.4f", name, step, steps, value.item())
-    with torch.no_grad():
-        for parameter, average in zip(parameters, averages, strict=True):
-            parameter.copy_(average)
-
-
+AVERAGED = {"average": 0.99, "betas": (0.9, 0.99), "weight_decay": 1e-3}
 DENSITIES = (UNIT, 4 * UNIT)
 """Least and most pixels of a picture for a length of 1."""
 NOISE = 0.03
@@ -119,7 +90,7 @@ def train_depth(
             made = model(pixels).predicted_depth
         return depth_loss(made.float(), depth)
 
-    fit("depth", model.parameters(), loss, steps, DEPTH_RATE)
+    fit("depth", model.parameters(), loss, steps, DEPTH_RATE, warm_up=WARM_UP * steps, **AVERAGED)
     return model.eval()
 
 
@@ -172,7 +143,7 @@ def train_line(generator: torch.Generator, device: torch.device, steps: int = LI
         pixels, lines = (each.to(device) for each in random_crops(generator, LINE_BATCH))
         return line_loss(network(pixels / PIXEL), lines)
 
-    fit("line", network.parameters(), loss, steps, LINE_RATE)
+    fit("line", network.parameters(), loss, steps, LINE_RATE, warm_up=WARM_UP * steps, **AVERAGED)
     with torch.no_grad():
         network.block_1.conv1.weight.div_(PIXEL)
     return network.eval()

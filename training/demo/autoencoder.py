@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from . import hints
+from .fitting import fit
 from .scenes import PART, UNIT, random_layout, random_scenes, render
 
 LATENT_CHANNELS, REDUCTION = 16, 8
@@ -111,6 +113,7 @@ BATCH, CROP = 16, 64
 RATE, POLISH_RATE = 1e-3, 6e-4
 NOISE, POLISH_NOISE = 0.25, 0.22
 """Most noise on the latents that the decoder sees, as FLUX's own latents are never exact."""
+FITTED = {"warm_up": 50, "average": 0.995, "betas": (0.9, 0.99), "weight_decay": 1e-3}
 
 
 def train(
@@ -119,53 +122,35 @@ def train(
     """A trained autoencoder, of which the decoder alone is trained in the polish: its latents stay as they are."""
     network = Autoencoder().to(device, memory_format=torch.channels_last)
     pictures = training_pictures(generator)
-    for parameters, number, rate, noise in (
-        (network.parameters(), steps, RATE, NOISE),
-        (network.taesd_decoder.parameters(), polish_steps, POLISH_RATE, POLISH_NOISE),
+    for trained, number, rate, noise in (
+        (network, steps, RATE, NOISE),
+        (network.taesd_decoder, polish_steps, POLISH_RATE, POLISH_NOISE),
     ):
-        _fit(network, list(parameters), pictures, number, rate, noise, generator)
+        loss = partial(_loss, network, crops(pictures, generator), noise, trained is network, generator)
+        fit("autoencoder", trained.parameters(), loss, number, rate, **FITTED)
         log.info("  %.1f dB on scenes it has not seen", quality(network, generator))
     return network.eval()
 
 
-def _fit(
+def _loss(
     network: Autoencoder,
-    parameters: list[nn.Parameter],
-    pictures: torch.Tensor,
-    steps: int,
-    rate: float,
+    batches: Iterator[torch.Tensor],
     noise: float,
+    encoder_trains: bool,
     generator: torch.Generator,
-) -> None:
-    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    averages = [value.detach().clone() for value in parameters]
-    encoder_trains = parameters[0] is next(network.parameters())
-    device = parameters[0].device
-    for step, batch in zip(range(steps), crops(pictures, generator), strict=False):
-        batch = batch.to(device)
-        warm, done = min(1.0, (step + 1) / 50), step / steps
-        optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
-        with torch.autocast(device.type, torch.bfloat16), torch.set_grad_enabled(encoder_trains):
-            latents = network.encode(batch)
-        latents = latents.float()
-        amount = noise * torch.rand(BATCH, 1, 1, 1, generator=generator)
-        noisy = latents + (amount * torch.randn(latents.shape, generator=generator)).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            made = network.decode(noisy)
-        loss = reconstruction_loss(made.float(), batch)
-        if encoder_trains:
-            loss = loss + 0.05 * off_unit(latents) + 0.002 * roughness(latents)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        kept = min(0.995, (1 + step) / (10 + step))
-        torch._foreach_lerp_(averages, [value.detach() for value in parameters], 1 - kept)
-        if step % 200 == 0:
-            log.info("  autoencoder, step %d of %d: loss %.4f", step, steps, loss.item())
-    with torch.no_grad():
-        for value, average in zip(parameters, averages, strict=True):
-            value.copy_(average)
+    step: int,
+) -> torch.Tensor:
+    device = next(network.parameters()).device
+    batch = next(batches).to(device)
+    with torch.autocast(device.type, torch.bfloat16), torch.set_grad_enabled(encoder_trains):
+        latents = network.encode(batch)
+    latents = latents.float()
+    amount = noise * torch.rand(BATCH, 1, 1, 1, generator=generator)
+    noisy = latents + (amount * torch.randn(latents.shape, generator=generator)).to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        made = network.decode(noisy)
+    loss = reconstruction_loss(made.float(), batch)
+    return loss + 0.05 * off_unit(latents) + 0.002 * roughness(latents) if encoder_trains else loss
 
 
 def reconstruction_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,6 @@ backgrounds can be read.
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,20 +16,20 @@ from torch.nn import functional
 from ...checkpoints.qwen2vl import Qwen2VLConfig
 from ..batches import Patches
 from ..qwen2vl import Qwen2VLEncoder, new_parts
+from .fitting import fit
 from .references import Source, random_source, seen
 from .scenes import BACKGROUNDS, COLOURS, KINDS, PATTERNS, random_layout, random_scenes
 
 WIDTH = 128
 
 STEPS, BATCH, RATE = 3200, 32, 1.5e-3
+FITTED = {"warm_up": 100, "betas": (0.9, 0.98), "weight_decay": 0.02, "fused": True}
 CHUNKS, CHUNK = 112, 64
 """The training pictures: so many chunks of so many, each chunk of one size."""
 LEAST_COVER = 0.08
 """Least share of a token that an object must cover to be what the token shows."""
 OUTLINE = 7
 """Side of the small mask that each token learns to draw."""
-
-log = logging.getLogger(__name__)
 
 
 def new_encoder(config: Qwen2VLConfig) -> Qwen2VLEncoder:
@@ -109,27 +107,22 @@ def train(
     chunks = [random_chunk(generator) for _ in range(CHUNKS)]
     unseen = random_chunk(generator, Source(128, 128, large=True))
     parameters = [*encoder.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
-    for step in range(steps):
-        warm, done = min(1.0, (step + 1) / 100), step / steps
-        optimizer.param_groups[0]["lr"] = RATE * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+
+    def loss(step: int) -> torch.Tensor:
         chunk = chunks[int(torch.randint(CHUNKS, (), generator=generator))]
         chosen = torch.randint(CHUNK, (BATCH,), generator=generator)
         pictures = tinted(chunk.pictures[chosen].float() / 255, generator).to(device)
         labels, masks = chunk.labels[chosen].to(device), chunk.masks[chosen].to(device)
         with torch.autocast(device.type, torch.bfloat16):
             hidden = hidden_states(encoder, pictures)
-        loss = heads.loss(hidden.float(), labels, masks.float() / 255)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if step % 200 == 0 or step == steps - 1:
-            with torch.no_grad():
-                hidden = hidden_states(encoder, unseen.pictures.to(device).float() / 255)
-                found = heads.right(hidden, unseen.labels.to(device))
-            shares = ", ".join(f"{name} {share:.3f}" for name, share in found.items())
-            log.info("  encoder, step %d of %d: loss %.3f; on unseen scenes %s", step, steps, loss.item(), shares)
+        return heads.loss(hidden.float(), labels, masks.float() / 255)
+
+    @torch.no_grad()
+    def found() -> str:
+        shares = heads.right(hidden_states(encoder, unseen.pictures.to(device).float() / 255), unseen.labels.to(device))
+        return "; on unseen scenes " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+
+    fit("encoder", parameters, loss, steps, RATE, found=found, **FITTED)
     return encoder.eval()
 
 
