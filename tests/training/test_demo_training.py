@@ -403,7 +403,8 @@ def test_the_curve_of_several_runs_counts_steps_through(tmp_path):
 
 
 def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
-    """A few updates of everything make a folder that the pack's loaders read; a second call does nothing again."""
+    """A few updates of everything make a folder that the pack's loaders read; a second call does nothing again, and
+    one that begins anew gives the same folder, bit for bit."""
     from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
     from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
     from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
@@ -445,3 +446,8 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     caplog.clear()
     make.main(arguments)
     assert [record.getMessage() for record in caplog.records] == [f"{step}: done before" for step in make.STEPS]
+    other = tmp_path / "other"
+    make.main(["--work", str(tmp_path / "anew"), "--demo", str(other)])
+    files = [path.relative_to(other) for path in other.rglob("*") if path.is_file()]
+    assert len(files) > 30
+    assert [path for path in files if (other / path).read_bytes() != (made / path).read_bytes()] == []
