@@ -44,7 +44,9 @@ SETTLED_RATE, SETTLED_TURN = 1.5e-3, 0.3
 EVEN = pairs.Mixture(copies=(3, 2, 1))
 """For SQUARE: about as many scenes of one, two and three objects."""
 CROWDED = pairs.Mixture(copies=(1, 1, 2), focused=0.25)
-"""For all after SQUARE: of three pictures two show three objects, or would without a focus."""
+"""For SEVERAL: of three pictures two show three objects, or would without a focus."""
+WEIGHED = pairs.Mixture(copies=(1, 2, 2), focused=0.25)
+"""For all after SEVERAL: a third of the pictures is of two objects, somewhat more than half of three."""
 SQUARES_COPIES = 3
 """How often the pairs of square pictures lie among those that all is settled with."""
 GUIDANCE = Recipe(
@@ -169,7 +171,7 @@ def squares(chunks: list[pairs.Chunk]) -> list[pairs.Chunk]:
 def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
     chunks = pairs.load_chunks(shop.place("pairs"))
     pool = chunks + (SQUARES_COPIES - 1) * squares(chunks)
-    return pairs.Pairs(pool, recipe.batch_size, recipe.seed, CROWDED)
+    return pairs.Pairs(pool, recipe.batch_size, recipe.seed, WEIGHED)
 
 
 def fit_variation(
