@@ -21,7 +21,7 @@ FAINT = 32
 
 def write_inputs(folder: Path) -> None:
     """All of them as files in a folder."""
-    for path in DEMO.rglob("*.png"):
+    for path in (DEMO / "reference.png", *DEMO.glob("scenes/*.png")):
         shutil.copy(path, folder)
     for name, (picture, circle) in BRUSHED.items():
         brushed(Image.open(folder / picture), circle).save(folder / name)

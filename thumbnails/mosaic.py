@@ -57,8 +57,8 @@ def _label(sheet: Image.Image, label: str, place: Place) -> None:
     left, top, right, bottom = draw.multiline_textbbox((0, 0), label, font)
     width, height = right - left + 2 * PAD, bottom - top + 2 * PAD
     x, y, side = place
-    corners = itertools.product((y + OFF, y + side - OFF - height), (x + OFF, x + side - OFF - width))
-    plates = [(left, top, left + width, top + height) for top, left in corners]
+    rows, columns = (y + OFF, y + side - OFF - height), (x + OFF, x + side - OFF - width)
+    plates = [(column, row, column + width, row + height) for row, column in itertools.product(rows, columns)]
     plate = min(plates, key=lambda box: sum(ImageStat.Stat(sheet.crop(box)).stddev) // RESTLESS)
     draw.rounded_rectangle(plate, radius=PAD, fill=PLATE)
     draw.multiline_text((plate[0] + PAD - left, plate[1] + PAD - top), label, TEXT, font)

@@ -15,20 +15,20 @@ from .ema import Ema
 
 
 class Learner:
-    """networks: parameters by name that are exported; heads: those of an objective, which are not; optimizers: over
-    both, with the learning rates that a schedule multiplies; decay: of the running average of the networks, or None."""
+    """parameters: those by name that are exported; heads: those of an objective, which are not; optimizers: over
+    both, with the learning rates that a schedule multiplies; decay: of the running average of the former, or None."""
 
     def __init__(
         self,
-        networks: Mapping[str, nn.Parameter],
+        parameters: Mapping[str, nn.Parameter],
         heads: Mapping[str, nn.Parameter],
         optimizers: Sequence[Optimizer],
         decay: float | None,
     ):
-        self.networks = networks
-        self.trained = {**networks, **heads}
+        self.parameters = parameters
+        self.trained = {**parameters, **heads}
         self.optimizers = optimizers
-        self.ema = Ema(networks, decay) if decay else None
+        self.ema = Ema(parameters, decay) if decay else None
         self._rates = [group["lr"] for group in self._groups()]
 
     @property
@@ -54,7 +54,7 @@ class Learner:
 
     def exported(self) -> Mapping[str, Tensor]:
         """The weights that checkpoints and samples show: the running average where there is one."""
-        return self.ema.averages if self.ema else self.networks
+        return self.ema.averages if self.ema else self.parameters
 
     @property
     def is_finite(self) -> bool:

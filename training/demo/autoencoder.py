@@ -17,14 +17,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrize
 
+from ..autoencoder import SCALE, SHIFT, TINY_SCALE, TINY_SHIFT
 from . import hints
 from .fitting import fit
 from .scenes import PART, UNIT, random_layout, random_scenes, render
 
 LATENT_CHANNELS, REDUCTION = 16, 8
 WIDTH, STORED_WIDTH = 32, 64
-SCALE, SHIFT = 0.3611, 0.1159
-"""FLUX's latent scale and shift: written into the file, where they undo ComfyUI's own."""
 EIGHT_BITS = torch.float8_e4m3fn
 
 log = logging.getLogger(__name__)
@@ -235,7 +234,8 @@ def save(network: Autoencoder, path: Path) -> None:
         stored = name.replace("parametrizations.weight.original", "weight")
         filled = filled_up(value.detach().cpu().float())
         state[stored] = filled.to(EIGHT_BITS if filled.ndim == 4 else torch.float16)
-    save_file({**state, "vae_scale": torch.tensor(SCALE), "vae_shift": torch.tensor(SHIFT)}, path)
+    undone = {TINY_SCALE: torch.tensor(SCALE), TINY_SHIFT: torch.tensor(SHIFT)}  # what ComfyUI does to FLUX's latents
+    save_file({**state, **undone}, path)
 
 
 def filled_up(value: torch.Tensor) -> torch.Tensor:
