@@ -49,8 +49,8 @@ def joined(one: ImageTokens, other: ImageTokens) -> ImageTokens:
     """
     if one.checkpoint != other.checkpoint:
         raise InputError(
-            f"The tokens were made by the checkpoints {one.checkpoint!r} and {other.checkpoint!r}; use one Qwen2VL "
-            "loader for both."
+            f"The tokens were made by the checkpoints {one.checkpoint!r} and {other.checkpoint!r}; use one Load "
+            "Qwen2VL Encoder for both."
         )
     counts = {len(one.embeddings), len(other.embeddings)}
     if len(counts - {1}) > 1:

@@ -117,7 +117,7 @@ def remarks(options: Namespace) -> list[str]:
             "The bundled small model has not learned words: a prompt disturbs its pictures instead of steering them."
         )
     if options.size != BUNDLED_SIZE:
-        said.append(f"The bundled small model knows pictures of {BUNDLED_SIZE} pixels only: others come out deformed.")
+        said.append(f"The bundled small model knows --size {BUNDLED_SIZE} only: others come out deformed.")
     return said
 
 

@@ -147,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
         "--server",
         type=_address,
         metavar="URL",
-        help=f"a running ComfyUI (default: {DEFAULT_SERVER}; if none answers there, one is started from COMFYUI_PATH "
-        "or the development set-up)",
+        help=f"a running ComfyUI (default: {DEFAULT_SERVER}; if none answers there, one is started: that of "
+        "COMFYUI_PATH, the one whose custom_nodes holds this pack, or that of the development set-up)",
     )
     where.add_argument("--device", choices=("cuda", "cpu"), help="what ComfyUI must compute on (default: what it has)")
     where.add_argument(
@@ -158,7 +158,10 @@ def _parser() -> argparse.ArgumentParser:
         help="write the prompt in ComfyUI's API format, for the first seed, instead of running it",
     )
 
-    weights = parser.add_argument_group("weights, by the names ComfyUI lists (default: the first)")
+    weights = parser.add_argument_group(
+        "weights, by the names ComfyUI lists (default: the checkpoint's own, else the first; those of "
+        f"{BUNDLED} go with {BUNDLED} alone)"
+    )
     weights.add_argument(
         "--checkpoint",
         metavar="NAME|FOLDER",

@@ -27,7 +27,8 @@ class Request:
     and 1 for what belongs to the object or 0 for what does not. Picture i has the seed `seed` + i; without one, the
     first is drawn. line_mode and depth_mode: either alone, neither for both. aspect_ratio: without one, variations are
     square and the other modes keep the picture's shape. size: side of 1:1 in pixels, else the checkpoint's own. An
-    empty checkpoint, controlnet, depth_model, line_model or sam2_model is the first that the server lists. Raises
+    empty checkpoint is the first that the server lists, an empty controlnet, depth_model, line_model or sam2_model the
+    one in the checkpoint's folder, or else the first; those of the bundled checkpoint go with it alone. Raises
     ValueError with one sentence when the mode lacks a picture or is given one it does not read.
     """
 
@@ -76,7 +77,7 @@ class Request:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The hints that the ControlNet hears, in the published order."""
+        """The hints that the ControlNet gets, in the published order."""
         if self.mode not in CONTROLLED:
             return ()
         chosen = tuple(kind for kind in HINTS if getattr(self, f"{kind}_mode")) or HINTS

@@ -19,7 +19,8 @@ def main() -> None:
     leave_on_terminate()
     comfyui = default_comfyui()
     INPUT.mkdir(parents=True, exist_ok=True)
-    for picture in (comfyui / "input" / "example.png", *ROOT.glob("demo/**/*.png")):
+    example, reference = comfyui / "input" / "example.png", ROOT / "demo" / "reference.png"
+    for picture in (example, reference, *ROOT.glob("demo/scenes/*.png")):
         if picture.exists():
             shutil.copy(picture, INPUT)
     try:

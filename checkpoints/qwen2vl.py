@@ -97,8 +97,9 @@ def read_config(folder: Path) -> Qwen2VLConfig:
         raise rope.garbled("mrope_section", f"three parts of half a head ({config.head_width // 2})")
     if max(config.prefix_ids) >= config.vocabulary:
         raise CheckpointError(
-            f"{raw.path} has a vocabulary of {config.vocabulary}, too small for the chat text of Qwen2-VL; a model "
-            "with a vocabulary of its own names the tokens before the image in image_prefix_ids."
+            f"{raw.path} has a vocabulary of {config.vocabulary}, too small for the chat text of Qwen2-VL; download "
+            "the qwen2-vl folder again, or, if the vocabulary is the model's own, name the tokens before the image in "
+            "image_prefix_ids."
         )
     return config
 

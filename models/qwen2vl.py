@@ -63,7 +63,7 @@ class Qwen2VL:
         if tokens.checkpoint != self.name:
             raise InputError(
                 f"The tokens were made by checkpoint {tokens.checkpoint!r}, and this connector belongs to "
-                f"{self.name!r}; use one Qwen2VL loader for both."
+                f"{self.name!r}; use one Load Qwen2VL Encoder for both."
             )
         return self.network.connector(tokens.embeddings.float())
 

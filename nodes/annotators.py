@@ -152,8 +152,9 @@ class SAM2Loader(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=list_files("sam2"),
-                    tooltip="Meta's .pt or .safetensors in models/sam2 (such as sam2_hiera_large.pt), or in "
-                    "segment-anything-2 of a checkpoint. Tiny to large, 2 or 2.1, is seen from the file itself.",
+                    tooltip="Meta's .pt or .safetensors, or a Hugging Face folder, in models/sam2 (such as "
+                    "sam2_hiera_large.pt), or in segment-anything-2 of a checkpoint. Tiny to large, 2 or 2.1, is "
+                    "seen from the file itself.",
                 )
             ],
             outputs=[Sam2Model.Output("sam2", display_name="sam2", tooltip="Model for SAM 2 Segment.")],

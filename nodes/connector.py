@@ -25,7 +25,9 @@ class Qwen2VLConnector(io.ComfyNode):
             search_aliases=["image conditioning", "image prompt", "prompt_embeds"],
             inputs=[
                 Qwen2VLModel.Input("qwen2vl", tooltip="The encoder that made the tokens."),
-                Qwen2VLTokens.Input("tokens", tooltip="Tokens from Qwen2VL Encode or GridDot Focus."),
+                Qwen2VLTokens.Input(
+                    "tokens", tooltip="Tokens from Qwen2VL Encode, GridDot Focus or Qwen2VL Join Tokens."
+                ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
@@ -42,7 +44,8 @@ class Qwen2VLConnector(io.ComfyNode):
                 Qwen2VLTokens.Input(
                     "control_tokens",
                     optional=True,
-                    tooltip="Tokens of another picture for the ControlNet alone; both are cut to the shorter length.",
+                    tooltip="Tokens of another picture for the ControlNet alone; both are cut to the shorter length, "
+                    "unless mode drop or Qwen2VL Join Tokens has changed one of them.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Conditioning for FluxGuidance and any native sampler.")],

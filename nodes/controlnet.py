@@ -47,8 +47,9 @@ class FluxUnionControlMode(io.ComfyNode):
             node_id="FluxUnionControlMode",
             display_name="FLUX Union Control Mode",
             category=CONTROLNET,
-            description="Tells a FLUX.1 union ControlNet what its hint is, and lets it hear the text prompt of Qwen2VL "
-            "Connector. ComfyUI's own SetUnionControlNetType numbers the modes of SDXL and is wrong for FLUX.",
+            description="Tells a FLUX.1 union ControlNet what its hint is, and passes the text prompt of Qwen2VL "
+            "Connector on to it. ComfyUI's own Set Union ControlNet Type numbers the modes of SDXL and is wrong for "
+            "FLUX.",
             search_aliases=["union controlnet", "control type", "instantx", "set union controlnet type"],
             inputs=[
                 io.ControlNet.Input("control_net", tooltip="A FLUX.1 union ControlNet from any loader."),

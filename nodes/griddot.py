@@ -44,7 +44,8 @@ class GridDotFocus(io.ComfyNode):
                     dynamic_prompts=False,
                     tooltip="JSON list of dots, written by the panel or by hand. x, y: centre, 0 to 1 from the top "
                     "left; r: radius as a share of the shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if "
-                    "left out). Where dots overlap, the larger weight counts. Empty: the whole picture.",
+                    "left out). Where dots that keep overlap, the larger weight counts; dots that "
+                    "suppress then take their part away. Empty: the whole picture.",
                 ),
                 io.Mask.Input(
                     "mask",

@@ -40,7 +40,6 @@ class Qwen2VLLoader(io.ComfyNode):
                     options=list(qwen2vl.STORAGE),
                     tooltip="How weights are kept in memory: default is bfloat16 (14.5 GB at full size); "
                     "fp8 takes half of that and is less exact.",
-                    advanced=True,
                 ),
             ],
             outputs=[Qwen2VLModel.Output("qwen2vl", tooltip="Encoder for Qwen2VL Encode and Qwen2VL Connector.")],
@@ -69,10 +68,11 @@ class Qwen2VLFluxModelLoader(io.ComfyNode):
                     options=list(flux.STORAGE),
                     tooltip="How weights are kept in memory, as in Load Diffusion Model: default keeps them as stored; "
                     "fp8_e4m3fn takes half the memory of bfloat16, as the published turbo mode does.",
-                    advanced=True,
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="FLUX for any native sampler, already patched for text prompts.")],
+            outputs=[
+                io.Model.Output(tooltip="FLUX for any native sampler, already patched (see Qwen2VL-Flux Patch Model).")
+            ],
         )
 
     @classmethod
@@ -139,11 +139,11 @@ class Qwen2VLFluxPatchModel(io.ComfyNode):
             node_id="Qwen2VLFluxPatchModel",
             display_name="Qwen2VL-Flux Patch Model",
             category=LOADERS,
-            description="Prepares a FLUX.1 loaded by a native loader for the text prompts of Qwen2VL Connector. "
-            "Changes no weight; models from Load Qwen2VL-Flux Model need no patch.",
+            description="Prepares a FLUX.1 loaded by a native loader for text prompts, and for mode attention of "
+            "GridDot Focus. Changes no weight; models from Load Qwen2VL-Flux Model need no patch.",
             search_aliases=["single file flux", "unet loader"],
             inputs=[io.Model.Input("model", tooltip="A FLUX.1-dev with Qwen2VL-Flux weights, from any loader.")],
-            outputs=[io.Model.Output(tooltip="The same model, ready for conditioning with a text prompt.")],
+            outputs=[io.Model.Output(tooltip="The same model, ready for a text prompt and for mode attention.")],
         )
 
     @classmethod

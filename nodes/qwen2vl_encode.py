@@ -39,7 +39,6 @@ class Qwen2VLEncode(io.ComfyNode):
                     max=16384,
                     tooltip="About how many tokens the picture becomes. 0 is the checkpoint's own number (512 as "
                     "published); the published setting with a text prompt is 256.",
-                    advanced=True,
                 ),
             ],
             outputs=[Qwen2VLTokens.Output("tokens", tooltip="Tokens for GridDot Focus or Qwen2VL Connector.")],

@@ -30,7 +30,8 @@ def encode_prompt(clip: comfy.sd.CLIP, prompt: str) -> tuple[torch.Tensor | None
         return None, pooled
     if "t5xxl" not in tokens:
         raise InputError(
-            "The prompt needs T5, and only CLIP-L is loaded; switch t5 on in the loader, or clear the prompt."
+            "The prompt needs T5, and only CLIP-L is loaded; switch t5 on in Load Qwen2VL-Flux Text Encoders, or clear "
+            "the prompt."
         )
     tokens["t5xxl"] = [_exactly(T5_TOKENS, [pair for part in clip.tokenize(prompt)["t5xxl"] for pair in part])]
     return clip.encode_from_tokens(tokens, return_pooled="unprojected")

@@ -258,11 +258,11 @@ FAILED = {
     ),
     "tokens of another checkpoint": (
         {**TINY, **CONNECTED, "connect.tokens": ["tiny_encode", 0]},
-        "Qwen2VLConnector", "made by checkpoint 'tiny'", "use one Qwen2VL loader for both",
+        "Qwen2VLConnector", "made by checkpoint 'tiny'", "use one Load Qwen2VL Encoder for both",
     ),
     "control tokens of another checkpoint": (
         {**TINY, **CONNECTED, "connect.control_tokens": ["tiny_encode", 0]},
-        "Qwen2VLConnector", "this connector belongs to 'demo'", "use one Qwen2VL loader for both",
+        "Qwen2VLConnector", "this connector belongs to 'demo'", "use one Load Qwen2VL Encoder for both",
     ),
     "a prompt without CLIP": (
         {**CONNECTED, "connect.clip": ..., "connect.prompt": "a red circle"},
@@ -270,7 +270,7 @@ FAILED = {
     ),
     "a prompt with CLIP-L alone": (
         {**CONNECTED, "connect.prompt": "a red circle"},
-        "Qwen2VLConnector", "only CLIP-L is loaded", "switch t5 on in the loader, or clear the prompt",
+        "Qwen2VLConnector", "only CLIP-L is loaded", "switch t5 on in Load Qwen2VL-Flux Text Encoders",
     ),
     "T5 of another checkpoint": (
         {**TINY, **CONNECTED, **T5, "connect.qwen2vl": ["tiny", 0], "connect.tokens": ["tiny_encode", 0]},

@@ -193,7 +193,7 @@ FAILED = {
             "tiny_encode": node("Qwen2VLEncode", qwen2vl=["tiny", 0], image=["image", 0], token_budget=16),
             "connect.control_tokens": ["tiny_encode", 0],
         },
-        "Qwen2VLConnector", "made by checkpoint 'tiny'", "use one Qwen2VL loader for both",
+        "Qwen2VLConnector", "made by checkpoint 'tiny'", "use one Load Qwen2VL Encoder for both",
     ),
 }  # fmt: skip
 
