@@ -31,7 +31,7 @@ def fit(
     """AdamW on loss(step), with a warm-up of so many steps and a cosine down to 2 %; gradients are cut to a norm of 1.
 
     average: decay of a running average, which the parameters are in the end; found: what else to tell of a step;
-    adamw: the optimiser's settings.
+    adamw: the optimiser's settings. Raises RuntimeError for gradients that are no numbers.
     """
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=rate, **adamw)
@@ -42,7 +42,7 @@ def fit(
         value = loss(step)
         optimizer.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0, error_if_nonfinite=True)
         optimizer.step()
         if ema:
             ema.update(step)
