@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -96,7 +97,7 @@ def test_killed_twice(start, tmp_path):
     logs = [[json.loads(line) for line in output.log.read_text().splitlines()] for output in (whole, broken)]
     assert [{**line, "seconds": 0} for line in logs[0]] == [{**line, "seconds": 0} for line in logs[1]]
     assert [line["step"] for line in logs[0]] == [2, 4, 6] and logs[0][0]["loss"] != logs[0][1]["loss"]
-    assert all(one["seconds"] < two["seconds"] for one, two in zip(logs[1], logs[1][1:], strict=False))
+    assert all(one["seconds"] < two["seconds"] for one, two in itertools.pairwise(logs[1]))
 
 
 def test_ctrl_c(start, tmp_path):
