@@ -86,9 +86,7 @@ def train_depth(
         coarse = step < COARSE * steps
         side, number = (COARSE_READING, DEPTH_BATCH) if coarse else (READING, 1)
         pixels, depth = (each.to(device) for each in random_depths(generator, side, number))
-        with torch.autocast(device.type, torch.bfloat16):
-            made = model(pixels).predicted_depth
-        return depth_loss(made.float(), depth)
+        return depth_loss(model(pixels).predicted_depth, depth)
 
     fit("depth", model.parameters(), loss, steps, DEPTH_RATE, warm_up=WARM_UP * steps, **AVERAGED)
     return model.eval()
@@ -122,10 +120,10 @@ def save_depth(model: DepthAnythingForDepthEstimation, folder: Path) -> None:
 
 # ---- lines ---------------------------------------------------------------------------------------------------------
 
-LINE_STEPS, LINE_BATCH, LINE_RATE = 1200, 8, 3e-3
-CROP = 128
+LINE_STEPS, LINE_BATCH, LINE_RATE = 1800, 8, 3e-3
+CROP = 96
 """Pixels of a side of what the network sees at once in training."""
-RESOLUTIONS = (128, 1280)
+RESOLUTIONS = (512, 1280)
 """Least and most pixels along the shorter side of what AnyLine reads; the most is the published number."""
 MARGIN = 5
 """Pixels of a picture beyond a crop, more than its resize looks at."""
@@ -133,11 +131,19 @@ AT_AN_OUTLINE, OUTLINE = 0.8, 0.8
 """Share of crops about an object's outline, and how far from its centre that is, in radii."""
 PIXEL = 64.0
 """Of 0..255, what counts as 1 in training; later part of the first convolution's weights."""
+GAIN = 2.2
+"""Of first weights, with which smish neither shrinks nor grows what passes through it."""
+CONTRAST = 3.0
+"""How much more the first filters weigh, since neighbours differ little."""
+RARE = -2.5
+"""First logit of all pixels: few lie on a line."""
 
 
 def train_line(generator: torch.Generator, device: torch.device, steps: int = LINE_STEPS) -> AnyLineNetwork:
-    """A network that gives the lines of hints.outlines, at whatever resolution AnyLine reads a picture."""
-    network = AnyLineNetwork(nn).to(device)
+    """A network that gives the lines of hints.outlines, at any of RESOLUTIONS."""
+    network = AnyLineNetwork(nn)
+    begin(network)
+    network.to(device)
 
     def loss(step: int) -> torch.Tensor:
         pixels, lines = (each.to(device) for each in random_crops(generator, LINE_BATCH))
@@ -147,6 +153,24 @@ def train_line(generator: torch.Generator, device: torch.device, steps: int = LI
     with torch.no_grad():
         network.block_1.conv1.weight.div_(PIXEL)
     return network.eval()
+
+
+@torch.no_grad()
+def begin(network: AnyLineNetwork) -> None:
+    """First weights that see edges: filters of the pixels without their mean, and maps that say no line but grow with
+    what comes in. From the usual ones the maps' single channels die before they find a line."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            spread = layer.stride[0] ** 2 if isinstance(layer, nn.ConvTranspose2d) else 1
+            nn.init.normal_(layer.weight, std=GAIN * math.sqrt(spread / layer.weight[0].numel()))
+            nn.init.zeros_(layer.bias)
+    pixels = network.block_1.conv1.weight
+    pixels.sub_(pixels.mean((2, 3), keepdim=True)).mul_(CONTRAST)
+    for block in (network.up_block_1, network.up_block_2, network.up_block_3):
+        *_, channel, _, upscale = block.features
+        nn.init.ones_(channel.bias)
+        nn.init.constant_(upscale.weight, upscale.stride[0] ** 2 / upscale.weight[0].numel())
+        nn.init.constant_(upscale.bias, RARE)
 
 
 def line_loss(logits: torch.Tensor, lines: torch.Tensor) -> torch.Tensor:
