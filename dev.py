@@ -4,7 +4,7 @@
   python3 dev.py demo        variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve       ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
   python3 dev.py train       train.py, which trains on pictures of yours (train --help)
-  python3 dev.py train-demo  trains a successor of the checkpoint in demo/, from nothing; three hours and a C++ compiler
+  python3 dev.py train-demo  trains the checkpoint in demo/ anew, from nothing; three hours and a C++ compiler
   python3 dev.py test        all tests; what follows goes to pytest, such as  test tests/unit -k focus
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
   python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)

@@ -46,8 +46,8 @@ def single_file(seed: int) -> Prompt:
 
 OTHER_DOTS = '[{"x": 0.72, "y": 0.32, "r": 0.5, "w": 1}]'
 SMALLER = [dots.replace('"r": 0.5', '"r": 0.3') for dots in (DOTS, OTHER_DOTS)]
-HINTS = [Hint("depth", "depth_anything_v2_vitl.pth", 0.2), Hint("line", "MTEED.pth", 0.4)]
-UNION = "FLUX.1-dev-Controlnet-Union"
+HINTS = [Hint("depth", "demo/depth-anything-v2/scenes", 0.2), Hint("line", "demo/anyline/MTEED.safetensors", 0.4)]
+UNION = "demo/controlnet"
 MIDDLE = Object("sam2_hiera_large.pt", points='[{"x": 0.5, "y": 0.5, "label": 1}]')
 FOUR = {"batch_size": 4, "seed": 4}
 
@@ -75,6 +75,8 @@ ON_DEMO = [
     "focus_over_time",
     "two_references",
     "image_to_image",
+    "controlnet",
+    "controlnet_published",
 ]
 """Those that run as they are, on the checkpoint that comes with the pack: no file of others, no painted mask."""
 

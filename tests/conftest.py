@@ -188,18 +188,13 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]
     What a weight file is shows in its tensors, so that the smallest variant does under the name of the largest. Only
     the text encoders cannot be run: ComfyUI's own loader takes any file for encoders of the full size.
     """
-    from annotator_weights import write_depth, write_mteed, write_sam2
-    from bundled import EXAMPLE, HINTS, MIDDLE, SINGLE_FILES, UNION
-    from control_weights import write_union
+    from annotator_weights import write_sam2
+    from bundled import EXAMPLE, MIDDLE, SINGLE_FILES
     from PIL import Image
     from safetensors.torch import save_file
 
     base = tmp_path_factory.mktemp("furnished")
     models = base / "models"
-    write_union(models / "controlnet" / UNION)
-    depth, line = HINTS
-    write_depth(models / "depthanything" / depth.model)
-    write_mteed(models / "anyline" / line.model)
     write_sam2(models / "sam2" / MIDDLE.model)
     _single_file_flux(models / "diffusion_models" / SINGLE_FILES["unet_name"])
     for folder, name, part in (

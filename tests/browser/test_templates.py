@@ -17,7 +17,7 @@ from qwen2vl_flux_pack.automation.client import ComfyClient
 from qwen2vl_flux_pack.automation.server import ComfyServer
 
 REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
-COMPLETE = [*ON_DEMO, "inpaint"]
+COMPLETE = [*ON_DEMO, "inpaint", "controlnet_inpaint"]
 """Workflows that name no file of the reader's own."""
 BOXES = """vue => {
     const shown = {};

@@ -73,7 +73,7 @@ def test_pictures_sheet_and_a_second_run_beside_them(module, dev, root, tmp_path
     assert [line.strip() for line in first.stdout.split("Wrote\n")[1].splitlines()[:3]] == [
         str(output / name) for name in [*seeds, "variation_001_sheet.png"]
     ]
-    assert "128 pixels only" in first.stdout and "photograph" not in first.stdout
+    assert "--size 128 only" in first.stdout and "photograph" not in first.stdout
     assert before[seeds[0]] != before[seeds[1]]
     assert all(Image.open(output / name).size == (64, 64) for name in seeds)
 

@@ -105,6 +105,22 @@ def test_lines_are_learned(lines):
     assert after < 0.8 * before and after < counted
 
 
+def found(network: torch.nn.Module) -> torch.Tensor:
+    """How much likelier a line is said to be where one is than where none is, in each of the four maps."""
+    pixels, wanted = annotators.random_crops(seeded(9), 32)
+    with torch.no_grad():
+        said = network(pixels).sigmoid()
+    on, off = (said.movedim(1, 0)[:, where[:, 0]].mean(1) for where in (wanted > 0.7, wanted < 0.1))
+    return on / off
+
+
+def test_lines_are_found_and_not_only_their_share(lines, monkeypatch):
+    """From the usual first weights a few steps find the share of line pixels and nothing else."""
+    monkeypatch.setattr(annotators, "begin", lambda network: None)
+    usual = annotators.train_line(seeded(), CPU, STEPS)
+    assert found(lines[1]).max() > 1.5 and found(usual).max() < 1.1
+
+
 def test_training_comes_out_the_same():
     one, other = (annotators.train_line(seeded(3), CPU, 3).state_dict() for _ in range(2))
     third = annotators.train_line(seeded(4), CPU, 3).state_dict()

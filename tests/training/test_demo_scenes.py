@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from qwen2vl_flux_pack.benchmarks.pictures.references import TRAINED_ON
 from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, encoder_size, output_size
 from qwen2vl_flux_pack.training.demo import hints, pairs
+from qwen2vl_flux_pack.training.demo.pictures import PICTURES, drawn
 from qwen2vl_flux_pack.training.demo.references import FACTOR, PIXELS, SHARES, SIZES, Source, seen
 from qwen2vl_flux_pack.training.demo.scenes import (
     BACKGROUNDS,
@@ -22,6 +27,9 @@ from qwen2vl_flux_pack.training.demo.scenes import (
     random_scenes,
     render,
 )
+from qwen2vl_flux_pack.training.samples import as_picture
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
 
 
 def scenes_of(number: int = 64, seed: int = 0) -> tuple[Scenes, torch.Generator]:
@@ -132,3 +140,11 @@ def test_hints_show_the_objects():
     outside = torch.nn.functional.max_pool2d(covered, 7, 1, 3)
     assert lines[inside == 1].max() == lines[outside == 0].max() == 0
     assert lines[(covered > 0.4) & (covered < 0.6)].min() > 0.4
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_of_demo_are_those_that_are_drawn(name):
+    """demo/ holds what the code of its training makes, pixel for pixel."""
+    with Image.open(DEMO / f"{name}.png") as stored:
+        made = as_picture(drawn(PICTURES[name]))
+        assert stored.size == made.size and np.array_equal(np.asarray(stored), np.asarray(made))

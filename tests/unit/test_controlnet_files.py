@@ -163,7 +163,7 @@ def test_the_list_names_flux_controlnets_at_any_depth(tmp_path, monkeypatch):
     for name, text in (("sdxl", '{"_class_name": "ControlNetModel"}'), ("broken", "{")):
         (tmp_path / "nets" / name).mkdir()
         (tmp_path / "nets" / name / "config.json").write_text(text)
-    assert list_controlnets() == ["mine/controlnet", "InstantX/union", "broken"]
+    assert list_controlnets() == ["mine/controlnet", "InstantX/union", "broken", "demo/controlnet"]
     assert controlnet_folder("InstantX/union") == tmp_path / "nets" / "InstantX" / "union"
     with pytest.raises(CheckpointError, match="There is no ControlNet folder 'sdxl'; put one with config.json into"):
         controlnet_folder("sdxl")
