@@ -45,7 +45,7 @@ class Prepared:
 
 @pytest.fixture
 def networks(demo) -> Networks:
-    """Networks of the demo checkpoint's sizes, with every parameter of FLUX, the connector and the projection of prompts
+    """Networks of the demo checkpoint's sizes: every parameter of FLUX, the connector and the projection of prompts is
     in training. Matrices are drawn anew: trained ones are so steep for random latents that float32's rounding alone
     passes the limit. What is nought is filled, so that nothing is without influence."""
     networks = read_networks(demo, lambda double, single: ())
