@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import FluxControlNetModel, FluxTransformer2DModel
@@ -25,7 +26,7 @@ from ..networks import Networks, read_networks
 from ..output import Output
 from ..recipe import Recipe
 from ..trainer import train
-from . import annotators, autoencoder, controlled, encoder, layout, pairs, pictures, prompts, story, variation
+from . import annotators, autoencoder, controlled, coupled, encoder, layout, pairs, pictures, prompts, story, variation
 from .previews import Previews
 from .references import SIZES
 from .stored import write
@@ -49,11 +50,8 @@ WEIGHED = pairs.Mixture(copies=(1, 2, 2), focused=0.25)
 """For all after SEVERAL: a third of the pictures is of two objects, somewhat more than half of three."""
 SQUARES_COPIES = 3
 """How often the pairs of square pictures lie among those that all is settled with."""
-GUIDANCE = Recipe(
-    steps=1600, batch_size=48, accumulation=1, max_norm=1.0, ema=0.99, gradient_checkpointing=False,
-    seed=SEED + 1, log_every=50, save_every=400, sample_every=1000,
-)  # fmt: skip
-GUIDANCE_RATE, GUIDANCE_TURN = 3e-4, 0.2
+COUPLED = replace(SQUARE, steps=1800, seed=SEED + 1)
+COUPLED_RATE, COUPLED_TURN = 8e-4, 0.3
 PROMPTS = Recipe(
     steps=150, batch_size=12, accumulation=1, max_norm=1.0, gradient_checkpointing=False,
     seed=SEED + 2, log_every=25, save_every=0, sample_every=0,
@@ -64,7 +62,7 @@ CONTROL = Recipe(
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
 CONTROL_RATE = 1.5e-3
-LEARNED = ("square", "several", "settled")
+LEARNED = ("square", "several", "settled", "coupled")
 """The steps in which FLUX learns to draw, each from where the one before ended."""
 LEAST_COMPILED = 1000
 """Steps of a run from which compiling its blocks, a minute or so, is worth while."""
@@ -74,6 +72,8 @@ THREADS = 2
 """Of the processor: the sums of another number come out a little different."""
 STATE = "state.safetensors"
 
+Chunk = TypeVar("Chunk", pairs.Chunk, coupled.Chunk)
+
 log = logging.getLogger(__name__)
 
 
@@ -82,7 +82,7 @@ class Workshop:
 
     root/<step> appears when the step is done: to make it anew, remove it and all that come after it. A stopped step
     begins again, those of the trainer go on from their last checkpoint. Each step is seeded by its own name's place
-    among STEPS, so that it gives the same result whatever ran before it in this process.
+    among STEPS and compiles afresh, so that it gives the same result whatever ran before it in this process.
     """
 
     def __init__(self, root: Path) -> None:
@@ -103,6 +103,7 @@ class Workshop:
         partial.mkdir(parents=True, exist_ok=True)
         seed = generator_for(SEED, list(STEPS).index(step)).initial_seed()
         torch.manual_seed(seed)
+        torch.compiler.reset()
         make(partial, torch.Generator().manual_seed(seed))
         partial.rename(target)
         log.info("%s: %.0f min", step, (time.monotonic() - started) / 60)
@@ -160,18 +161,21 @@ def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> Non
 
 def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
     """All sizes at last, but mostly the square, which most pictures will be."""
-    batches = mostly_squares(shop, SETTLED)
+    batches = of_all_sizes(shop, SETTLED)
     fit_variation(shop, place, final(shop.place("several")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
 
 
-def squares(chunks: list[pairs.Chunk]) -> list[pairs.Chunk]:
+def squares(chunks: list[Chunk]) -> list[Chunk]:
     return [chunk for chunk in chunks if chunk.size == SIZES[0]]
 
 
-def mostly_squares(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
-    chunks = pairs.load_chunks(shop.place("pairs"))
-    pool = chunks + (SQUARES_COPIES - 1) * squares(chunks)
-    return pairs.Pairs(pool, recipe.batch_size, recipe.seed, WEIGHED)
+def mostly_squares(chunks: list[Chunk]) -> list[Chunk]:
+    return chunks + (SQUARES_COPIES - 1) * squares(chunks)
+
+
+def of_all_sizes(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
+    chunks = mostly_squares(pairs.load_chunks(shop.place("pairs")))
+    return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, WEIGHED)
 
 
 def fit_variation(
@@ -183,15 +187,22 @@ def fit_variation(
     fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
-def make_guidance(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_coupled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+    """Every noise with a right picture that the network is already on the way to, so that what it begins ends well."""
     base = final(shop.place("settled"))
     networks = trainable(base)
-    objective = variation.GuidanceDistillation(networks)
-    compile_blocks(objective.teacher.flux, GUIDANCE)
-    optimizers = variation.optimizers(networks, GUIDANCE_RATE)
-    schedule = variation.Cosine(GUIDANCE.steps, GUIDANCE_TURN)
-    batches = mostly_squares(shop, GUIDANCE)
-    fit(shop, place, GUIDANCE, networks, batches, objective, base, optimizers, schedule)
+    chunks = pairs.load_chunks(shop.place("pairs"))
+    couples = place / "couples"
+    if len(list(couples.glob("*.safetensors"))) < len(chunks):
+        guided = variation.Guided(networks.to(DEVICE))
+        compile_blocks(guided.networks.flux, COUPLED)
+        with plain_attention():
+            coupled.save_chunks(couples, chunks, guided, shop.autoencoder(), WEIGHED.focused, generator)
+    batches = coupled.Coupled(mostly_squares(coupled.load_chunks(couples)), COUPLED.batch_size, COUPLED.seed, WEIGHED)
+    objective = variation.WayBack(networks)
+    optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), COUPLED_RATE)
+    schedule = variation.Cosine(COUPLED.steps, COUPLED_TURN)
+    fit(shop, place, COUPLED, networks, batches, objective, base, optimizers, schedule)
 
 
 def trainable(checkpoint: Path) -> Networks:
@@ -252,12 +263,12 @@ def final(run: Path) -> Path:
 
 
 def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("guidance"))
+    base = final(shop.place("coupled"))
     networks = trainable(base)
     networks.requires_grad_(False)
     networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
-    batches = prompts.Prompted(mostly_squares(shop, PROMPTS), t5, PROMPTS.seed)
+    batches = prompts.Prompted(of_all_sizes(shop, PROMPTS), t5, PROMPTS.seed)
     optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
     schedule = variation.Cosine(PROMPTS.steps, 0.5)
     fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, [optimizer], schedule)
@@ -307,7 +318,7 @@ STEPS = {
     "square": make_square,
     "several": make_several,
     "settled": make_settled,
-    "guidance": make_guidance,
+    "coupled": make_coupled,
     "prompts": make_prompts,
     "hints": make_hints,
     "controlnet": make_controlnet,

@@ -114,10 +114,10 @@ class Pairs:
         alone = focus >= 0
         object_ = focus.clamp(min=0)
         return Batch(
-            latents=_either(alone, chunk.alone[rows, object_], chunk.latents[rows, drawn]).float(),
+            latents=either(alone, chunk.alone[rows, object_], chunk.latents[rows, drawn]).float(),
             tokens=chunk.tokens[rows, shown].float(),
             weights=weights.masked_fill(nothing[:, None], 0),
-            extras={"labels": _either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long()},
+            extras={"labels": either(alone, chunk.alone_labels[rows, object_], chunk.labels[rows, drawn]).long()},
         )
 
 
@@ -230,5 +230,6 @@ def latents_of(autoencoder: Autoencoder, pictures: torch.Tensor) -> torch.Tensor
         return autoencoder.encode(pictures.to(device, memory_format=torch.channels_last)).half().cpu()
 
 
-def _either(condition: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def either(condition: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Rows of one where a condition [B] holds, else of the other."""
     return torch.where(condition.reshape(-1, *[1] * (one.ndim - 1)), one, other)

@@ -141,18 +141,39 @@ def cells(canvas: tuple[float, float]) -> tuple[int, int]:
     return max(grids, key=lambda grid: (round(min(width / grid[0], height / grid[1]), 3), grid[0] * grid[1]))
 
 
-def random_layout(scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator) -> Layout:
-    """Every object in a cell of its own, a little off its centre, a little turned."""
+def random_layout(
+    scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator, cell: torch.Tensor | None = None
+) -> Layout:
+    """Every object in a cell of its own, a little off its centre, a little turned; cell: the index [B, 3] of each, for
+    cells at random if there is none."""
     columns, rows = cells(canvas)
-    size = torch.tensor([canvas[0] / columns, canvas[1] / rows])
+    if cell is None:
+        cell = torch.rand(len(scenes), columns * rows, generator=generator).argsort(1)[:, :MOST_OBJECTS]
+    size = cell_size(canvas)
     side = float(size.min())
-    shape = (len(scenes), MOST_OBJECTS)
-    cell = torch.rand(len(scenes), columns * rows, generator=generator).argsort(1)[:, :MOST_OBJECTS]
-    middle = (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5) * size
-    off = JITTER * side * (2 * torch.rand(*shape, 2, generator=generator) - 1)
+    off = JITTER * side * (2 * torch.rand(*cell.shape, 2, generator=generator) - 1)
     low, high = RADII
-    radius = side * (low + (high - low) * torch.rand(shape, generator=generator))
-    return Layout(middle + off, radius, TURN * (2 * torch.rand(shape, generator=generator) - 1), canvas)
+    radius = side * (low + (high - low) * torch.rand(cell.shape, generator=generator))
+    turn = TURN * (2 * torch.rand(cell.shape, generator=generator) - 1)
+    return Layout(middles(cell, canvas) + off, radius, turn, canvas)
+
+
+def even_layout(cell: torch.Tensor, canvas: tuple[float, float]) -> Layout:
+    """Every object upright in the middle of its cell [B, 3], neither large nor small."""
+    radius = torch.full(cell.shape, sum(RADII) / 2 * float(cell_size(canvas).min()))
+    return Layout(middles(cell, canvas), radius, torch.zeros_like(radius), canvas)
+
+
+def middles(cell: torch.Tensor, canvas: tuple[float, float]) -> torch.Tensor:
+    """Centres [B, 3, 2] of cells [B, 3]."""
+    columns, _ = cells(canvas)
+    return (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5) * cell_size(canvas)
+
+
+def cell_size(canvas: tuple[float, float]) -> torch.Tensor:
+    """Width and height [2] of a cell."""
+    columns, rows = cells(canvas)
+    return torch.tensor([canvas[0] / columns, canvas[1] / rows])
 
 
 def in_parts(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..batches import Batch
-from ..flow import flow_loss, logit_normal, mixed
+from ..flow import logit_normal, mixed
 from ..networks import Networks
 from .encoder import WIDTH as TOKEN_WIDTH
 from .muon import Muon
@@ -36,7 +36,7 @@ TIME_MEAN, TIME_SPREAD = 0.7, 1.1
 MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
 SHARPENED = 0.4
-"""Guidance g is distilled into the picture of a guidance scale of 1 + 0.4 (g - 1)."""
+"""Guidance g stands for a guidance scale of 1 + 0.4 (g - 1)."""
 ZEROED = 0.5
 """Share of pictures without tokens whose context is zero altogether, as ConditioningZeroOut makes it."""
 
@@ -144,12 +144,24 @@ class HintedFlow:
         return self.heads
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        noise, times, guidance = random_start(batch.latents, generator)
+        noisy, wanted = mixed(batch.latents, noise, times), noise - batch.latents
+        return self.figures(networks, batch, networks.context(batch), noisy, times, guidance, wanted)
+
+    def figures(
+        self,
+        networks: Networks,
+        batch: Batch,
+        context: Tensor,
+        noisy: Tensor,
+        times: Tensor,
+        guidance: Tensor,
+        wanted: Tensor,
+    ) -> dict[str, Tensor]:
+        """The loss, and its parts, where the velocity of noisy latents should be the one that is wanted."""
         self.read.clear()
-        latents = batch.latents
-        noise, times, guidance = random_start(latents, generator)
-        context = networks.context(batch)
-        velocity = networks.velocity(mixed(latents, noise, times), times, context, None, guidance)
-        flow, hint = flow_loss(velocity, latents, noise), self._hint(batch.extras["labels"])
+        velocity = networks.velocity(noisy, times, context, None, guidance)
+        flow, hint = (velocity.float() - wanted).square().mean(), self._hint(batch.extras["labels"])
         return {"loss": flow + HINT * hint, "flow": flow.detach(), "hint": hint.detach()}
 
     def _hint(self, labels: Tensor) -> Tensor:
@@ -163,34 +175,31 @@ class HintedFlow:
         return total / 2
 
 
-class GuidanceDistillation:
-    """Guidance g at cfg 1 learns what the trained network draws at a guidance scale (Meng et al. 2022,
-    arXiv:2210.03142)."""
-
-    def __init__(self, networks: Networks) -> None:
-        self.teacher = copy.deepcopy(networks).eval().requires_grad_(False)
-
-    def modules(self) -> None:
-        return None
+class WayBack(HintedFlow):
+    """The velocity that a batch brings with it, at its noisy latents, times and guidance; half of the contexts without
+    tokens are zero."""
 
     def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        latents = batch.latents
-        noise, times, guidance = random_start(latents, generator)
-        noisy = mixed(latents, noise, times)
-        wanted = self._wanted(batch, noisy, times, guidance)
-        chance = torch.rand(len(latents), generator=generator).to(latents)
+        chance = torch.rand(len(batch.latents), generator=generator).to(batch.latents)
         empty = (batch.weights == 0).all(1) & (chance < ZEROED)
         context = networks.context(batch).float().masked_fill(empty[:, None, None], 0)
-        velocity = networks.velocity(noisy, times, context, None, guidance)
-        return {"loss": (velocity.float() - wanted).square().mean()}
+        given = (batch.extras[name] for name in ("noisy", "times", "guidance", "velocity"))
+        return self.figures(networks, batch, context, *given)
+
+
+class Guided:
+    """A trained network at a guidance scale instead of a guidance."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = copy.deepcopy(networks).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def _wanted(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
+    def velocity(self, batch: Batch, noisy: Tensor, times: Tensor, guidance: Tensor) -> Tensor:
+        """Its velocity for noisy latents at the scale that each guidance [B] stands for."""
         usual = torch.full_like(guidance, USUAL_GUIDANCE)
-        self.teacher.to(noisy.device)
         nothing = Batch(batch.latents, torch.zeros_like(batch.tokens))
         given, free = (
-            self.teacher.velocity(noisy, times, self.teacher.context(each), None, usual).float()
+            self.networks.velocity(noisy, times, self.networks.context(each), None, usual).float()
             for each in (batch, nothing)
         )
         scale = 1 + SHARPENED * (guidance - 1)
