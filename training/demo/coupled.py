@@ -5,8 +5,8 @@ anything can be seen; what a small network gets wrong there is an object that co
 never occurs among noisy pictures of scenes, it never learns to mend it. So the trained network draws half of its way,
 and whatever it has before it on the way is from then on paired with a right picture, in the layout which what it is
 about to draw comes nearest to: learning from the states that one's own steps lead to (Ross et al. 2011,
-arXiv:1011.0686). Between that noise and that picture the flow is nearly straight besides, as in the second round of
-rectified flow (Liu et al. 2022, arXiv:2209.03003).
+arXiv:1011.0686). The noise itself is paired with that picture too, as in the second round of rectified flow (Liu et al.
+2022, arXiv:2209.03003).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from .scenes import MOST_OBJECTS, UNIT, Scenes, cells, even_layout, in_parts, ra
 from .stored import write
 from .variation import Guided, random_guidance, random_times
 
-SIGHT, STEPS = 10, 20
-"""Steps of the sampler after which the drawing is looked at, of those that it would take."""
+STEPS, SIGHT = 20, 10
+"""Steps of the sampler, and those after which the drawing is looked at."""
 STATES = 3
-"""Of those on the way to there that are kept of each drawing."""
+"""How many of the SIGHT states of each drawing are kept."""
 ON_THE_WAY = 0.5
 """Share of the batches' rows that are such states; the others are mixtures of noise and picture."""
 BLUR = 4
@@ -77,11 +77,14 @@ class Chunk:
 
 
 class Coupled:
-    """Batches out of chunks that lie in memory (a Batches); of the mixture, only the copies count."""
+    """Batches out of chunks that lie in memory (a Batches); copies: how often a scene of one, two and three objects
+    lies in the pool."""
 
-    def __init__(self, chunks: list[Chunk], size: int, seed: int, mixture: pairs.Mixture) -> None:
+    def __init__(
+        self, chunks: list[Chunk], size: int, seed: int, copies: tuple[int, int, int] = pairs.Mixture().copies
+    ) -> None:
         self.chunks, self.size, self.seed = chunks, size, seed
-        self.copies = torch.tensor(mixture.copies)
+        self.copies = torch.tensor(copies)
 
     def batch(self, step: int, part: int, rank: int) -> Batch:
         generator = generator_for(self.seed, step, part, rank, 1)  # noise never has a fifth number

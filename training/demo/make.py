@@ -49,7 +49,7 @@ CROWDED = pairs.Mixture(copies=(1, 1, 2), focused=0.25)
 WEIGHED = pairs.Mixture(copies=(1, 2, 2), focused=0.25)
 """For all after SEVERAL: a third of the pictures is of two objects, somewhat more than half of three."""
 SQUARES_COPIES = 3
-"""How often the pairs of square pictures lie among those that all is settled with."""
+"""How often the chunks of square pictures lie among those of all sizes."""
 COUPLED = replace(SQUARE, steps=1800, seed=SEED + 1)
 COUPLED_RATE, COUPLED_TURN = 8e-4, 0.3
 PROMPTS = Recipe(
@@ -72,7 +72,7 @@ THREADS = 2
 """Of the processor: the sums of another number come out a little different."""
 STATE = "state.safetensors"
 
-Chunk = TypeVar("Chunk", pairs.Chunk, coupled.Chunk)
+AnyChunk = TypeVar("AnyChunk", pairs.Chunk, coupled.Chunk)
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,10 @@ log = logging.getLogger(__name__)
 class Workshop:
     """A folder with a result for each step.
 
-    root/<step> appears when the step is done: to make it anew, remove it and all that come after it. A stopped step
-    begins again, those of the trainer go on from their last checkpoint. Each step is seeded by its own name's place
-    among STEPS and compiles afresh, so that it gives the same result whatever ran before it in this process.
+    root/<step> appears when the step is done, root/.<step> is there until then: to make one anew, remove both, and
+    those of all that come after it. A stopped step begins again, those of the trainer go on from their last checkpoint.
+    Each step is seeded by its own name's place among STEPS and compiles afresh, so that it gives the same result
+    whatever ran before it in this process.
     """
 
     def __init__(self, root: Path) -> None:
@@ -165,11 +166,11 @@ def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     fit_variation(shop, place, final(shop.place("several")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
 
 
-def squares(chunks: list[Chunk]) -> list[Chunk]:
+def squares(chunks: list[AnyChunk]) -> list[AnyChunk]:
     return [chunk for chunk in chunks if chunk.size == SIZES[0]]
 
 
-def mostly_squares(chunks: list[Chunk]) -> list[Chunk]:
+def mostly_squares(chunks: list[AnyChunk]) -> list[AnyChunk]:
     return chunks + (SQUARES_COPIES - 1) * squares(chunks)
 
 
@@ -188,21 +189,35 @@ def fit_variation(
 
 
 def make_coupled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Every noise with a right picture that the network is already on the way to, so that what it begins ends well."""
+    """Beginnings of its own with a right picture that they are already on the way to, so that they end well."""
     base = final(shop.place("settled"))
-    networks = trainable(base)
-    chunks = pairs.load_chunks(shop.place("pairs"))
+    networks, network = trainable(base), shop.autoencoder()  # both draw numbers, also where the couples are there
     couples = place / "couples"
-    if len(list(couples.glob("*.safetensors"))) < len(chunks):
-        guided = variation.Guided(networks.to(DEVICE))
-        compile_blocks(guided.networks.flux, COUPLED)
-        with plain_attention():
-            coupled.save_chunks(couples, chunks, guided, shop.autoencoder(), WEIGHED.focused, generator)
-    batches = coupled.Coupled(mostly_squares(coupled.load_chunks(couples)), COUPLED.batch_size, COUPLED.seed, WEIGHED)
+    if not couples.exists():
+        make_couples(shop, couples, networks, network, generator)
+    chunks = mostly_squares(coupled.load_chunks(couples))
+    batches = coupled.Coupled(chunks, COUPLED.batch_size, COUPLED.seed, WEIGHED.copies)
     objective = variation.WayBack(networks)
     optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), COUPLED_RATE)
     schedule = variation.Cosine(COUPLED.steps, COUPLED_TURN)
     fit(shop, place, COUPLED, networks, batches, objective, base, optimizers, schedule)
+
+
+def make_couples(
+    shop: Workshop,
+    couples: Path,
+    networks: Networks,
+    network: autoencoder.Autoencoder,
+    generator: torch.Generator,
+) -> None:
+    guided = variation.Guided(networks.to(DEVICE))
+    compile_blocks(guided.networks.flux, COUPLED)
+    partial = couples.with_name(f".{couples.name}")
+    chunks = pairs.load_chunks(shop.place("pairs"))
+    with plain_attention():
+        coupled.save_chunks(partial, chunks, guided, network, WEIGHED.focused, generator)
+    partial.rename(couples)
+    torch.compiler.reset()
 
 
 def trainable(checkpoint: Path) -> Networks:

@@ -144,8 +144,8 @@ def cells(canvas: tuple[float, float]) -> tuple[int, int]:
 def random_layout(
     scenes: Scenes, canvas: tuple[float, float], generator: torch.Generator, cell: torch.Tensor | None = None
 ) -> Layout:
-    """Every object in a cell of its own, a little off its centre, a little turned; cell: the index [B, 3] of each, for
-    cells at random if there is none."""
+    """Every object in a cell of its own, a little off its centre, a little turned. cell: the index [B, 3] of each
+    object's cell; None for random ones."""
     columns, rows = cells(canvas)
     if cell is None:
         cell = torch.rand(len(scenes), columns * rows, generator=generator).argsort(1)[:, :MOST_OBJECTS]

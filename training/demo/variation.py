@@ -36,7 +36,7 @@ TIME_MEAN, TIME_SPREAD = 0.7, 1.1
 MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
 SHARPENED = 0.4
-"""Guidance g stands for a guidance scale of 1 + 0.4 (g - 1)."""
+"""Drawings under guidance g are begun at a guidance scale of 1 + 0.4 (g - 1)."""
 ZEROED = 0.5
 """Share of pictures without tokens whose context is zero altogether, as ConditioningZeroOut makes it."""
 
@@ -158,7 +158,8 @@ class HintedFlow:
         guidance: Tensor,
         wanted: Tensor,
     ) -> dict[str, Tensor]:
-        """The loss, and its parts, where the velocity of noisy latents should be the one that is wanted."""
+        """The loss, and its parts, where the velocity of noisy latents [B, 16, h, w] at times [B], under guidance [B]
+        and context [B, T, C], should be the one that is wanted, of the latents' shape."""
         self.read.clear()
         velocity = networks.velocity(noisy, times, context, None, guidance)
         flow, hint = (velocity.float() - wanted).square().mean(), self._hint(batch.extras["labels"])
