@@ -17,26 +17,37 @@ Labelled = tuple[str, Image.Image]
 def contact_sheet(title: str, subtitle: str, left: Sequence[Labelled], variations: Sequence[Labelled]) -> Image.Image:
     """Lay out `left` (reference, focus map), if there is any, as a column of its own beside a grid of `variations`.
 
-    Pictures of any size are fitted into square cells, small ones enlarged.
+    Pictures of any size are fitted into cells of one width, small ones enlarged; no cell is higher than it is wide, or
+    than the highest picture needs.
     """
-    rows = max(len(left), round(math.sqrt(len(variations) / 1.6)))
+    left, variations = (
+        [(label, _fitted(picture.convert("RGB"))) for label, picture in part] for part in (left, variations)
+    )
+    high = max(picture.height for _, picture in (*left, *variations))
+    rows = max(len(left), round(math.sqrt(len(variations) / 1.6 * CELL / high)))
     columns = math.ceil(len(variations) / rows)
     header = 64
-    step = CELL + GAP
+    step, row_step = CELL + GAP, high + LABEL + GAP
     indent = step + GAP if left else 0
     width = 2 * MARGIN + indent + columns * step - GAP
-    height = header + rows * (CELL + LABEL + GAP) + MARGIN
+    height = header + rows * row_step + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     available = width - 2 * MARGIN
     draw.text((MARGIN, 18), _shortened(title, _font(20), available), INK, _font(20))
     draw.text((MARGIN, 44), _shortened(subtitle, _font(13), available), FAINT, _font(13))
-    for row, (label, picture) in enumerate(left):
-        _place(sheet, label, picture, MARGIN, header + GAP + row * (CELL + LABEL + GAP))
-    for index, (label, picture) in enumerate(variations):
+
+    def place(labelled: Labelled, x: int, row: int) -> None:
+        label, picture = labelled
+        y = header + GAP + row * row_step
+        sheet.paste(picture, (x + (CELL - picture.width) // 2, y + (high - picture.height) // 2))
+        draw.text((x, y + high + 6), _shortened(label, _font(14), CELL), INK, _font(14))
+
+    for row, each in enumerate(left):
+        place(each, MARGIN, row)
+    for index, each in enumerate(variations):
         row, column = divmod(index, columns)
-        x = MARGIN + indent + column * step
-        _place(sheet, label, picture, x, header + GAP + row * (CELL + LABEL + GAP))
+        place(each, MARGIN + indent + column * step, row)
     return sheet
 
 
@@ -54,12 +65,6 @@ def focus_overlay(reference: Image.Image, focus: Image.Image, circle: tuple[floa
     ImageDraw.Draw(ring).ellipse((x - radius, y - radius, x + radius, y + radius), outline=255, width=3 * scale)
     picture.paste(ACCENT, mask=ring.resize(picture.size, Image.Resampling.LANCZOS))
     return picture
-
-
-def _place(sheet: Image.Image, label: str, picture: Image.Image, x: int, y: int) -> None:
-    picture = _fitted(picture.convert("RGB"))
-    sheet.paste(picture, (x + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2))
-    ImageDraw.Draw(sheet).text((x, y + CELL + 6), _shortened(label, _font(14), CELL), INK, _font(14))
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
