@@ -45,6 +45,11 @@ class References:
     def __len__(self) -> int:
         return len(self.scenes)
 
+    def repeated(self, times: int) -> References:
+        """All of them, so many times over."""
+        chosen = torch.arange(len(self)).repeat(times)
+        return References(self.scenes.at(chosen), self.layout.at(chosen))
+
     def laid_out_anew(self) -> References:
         """The same scenes in other layouts on the same canvas, the same ones each time."""
         generator = torch.Generator().manual_seed(SEED - 1)

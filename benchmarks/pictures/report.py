@@ -43,9 +43,9 @@ def report(figures: dict) -> str:
     columns = ("pictures", "chance", "autoencoder", "renders")
     rates = ("strict", "present", "other_absent", "alone")
     lines = [
-        f"variations of {figures['references']} held-out references at {figures['steps']} steps, guidance "
-        f"{figures['guidance']}; {figures['met']:.0%} of what is in them (not where)",
-        f"is among {TRAINED_ON} random scenes, as many as training/demo draws for FLUX",
+        f"{figures['drawn']} variations each of {figures['references']} held-out references at {figures['steps']} "
+        f"steps, guidance {figures['guidance']}; {figures['met']:.0%} of what is in them",
+        f"(not where) is among {TRAINED_ON} random scenes, as many as training/demo draws for FLUX",
         _line("", columns),
         *(
             _line(title, [_percent(figures["variation"][column][name]) for column in columns])

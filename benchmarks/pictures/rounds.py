@@ -24,6 +24,9 @@ SQUARE = "1:1"
 SHAPES = tuple(ratio for ratio in PUBLISHED_SIZES if ratio != SQUARE)
 RADIUS = 0.5
 """Of the published circle."""
+DRAWN = 4
+"""Pictures of a reference in the first round. Of 200 references 16 have three objects: that share, with one picture of
+each, would be uncertain by a tenth."""
 SEEDS = 4
 """Pictures of a reference whose layouts are compared."""
 LAYOUTS = 2000
@@ -57,19 +60,21 @@ class Rounds:
         references = held_out(self.number, turn=0)
         wanted = contents(references.scenes)
         names = self.studio.put("reference", references.pictures())
-        prompts = [self._prompt(name, seed) for seed, name in enumerate(names)]
+        prompts = [self._prompt(name, seed) for seed, name in enumerate(names * DRAWN)]
         effort = self.studio.effort(prompts)
-        judged = self._judged("variation", prompts, references)
+        judged = self._judged("variation", prompts, references.repeated(DRAWN))
+        turns = [judged[start : start + self.number] for start in range(0, len(judged), self.number)]
         own_size = self.studio.put("render", references.pictures(UNIT))
         passed = verdicts_on(self.studio.make("autoencoder", self.studio.reconstructions(own_size)))
         drawn = [judge(values) for values in references.renders()]
 
         return {
+            "drawn": DRAWN,
             "met": share_met(references.scenes),
             "effort": effort,
             "variation": {
-                "pictures": shares(matches(judged, wanted)),
-                "chance": shares(shuffled(judged, wanted)),
+                "pictures": shares(matches(judged, wanted * DRAWN)),
+                "chance": shares([match for turn in turns for match in shuffled(turn, wanted)]),
                 "autoencoder": shares(matches(passed, wanted)),
                 "renders": shares(matches(drawn, wanted)),
             },

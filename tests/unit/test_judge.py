@@ -319,6 +319,13 @@ def test_objects_are_in_place_or_not():
     assert in_place([Verdict(0, 0, ())] * 24, wanted, one.layout.centre * UNIT, 0.1 * UNIT) == 0
 
 
+def test_repeated_references_come_in_turns():
+    one = held_out(6, turn=105)
+    thrice = one.repeated(3)
+    assert len(thrice) == 18 and contents(thrice.scenes) == contents(one.scenes) * 3
+    assert torch.equal(thrice.layout.centre, one.layout.centre.repeat(3, 1, 1))
+
+
 def test_held_out_scenes_are_the_same_each_time_and_their_share_is_counted():
     one, other = held_out(200, turn=0), held_out(200, turn=0)
     assert torch.equal(one.scenes.kind, other.scenes.kind) and torch.equal(one.layout.centre, other.layout.centre)
