@@ -172,7 +172,9 @@ PICTURES = {"image": PHOTO, "reference": LOOK, "mask": MASK}
 MODES = {
     "variation": (Request("variation", PHOTO, seed=1, aspect_ratio="16:9", **SMALL), (160, 96)),
     "variation with prompt and focus": (
-        Request("variation", PHOTO, seed=2, prompt="a star", dots='[{"x": 0.3, "y": 0.5}]', turbo=True, **SMALL),
+        Request(
+            "variation", PHOTO, seed=2, prompt="a star", dots='[{"x": 0.3, "y": 0.7, "r": 1}]', turbo=True, **SMALL
+        ),
         (128, 128),
     ),
     "img2img": (Request("img2img", PHOTO, seed=3, **SMALL), (128, 96)),
