@@ -89,7 +89,7 @@ def test_velocity(networks, demo, prompt):
     latents = torch.randn(2, 16, 6, 10, generator=generator)
     context = torch.randn(2, 12, config.joint_attention_dim, generator=generator)
     pooled = torch.randn(2, config.pooled_projection_dim, generator=generator)
-    time, guidance = torch.tensor([0.2, 0.9]), torch.tensor([3.5, 1.5])
+    time, guidance = torch.tensor([0.2, 0.9]), torch.tensor([30.0, 1.0])
     words = torch.randn(2, 5, networks.flux.inner_dim, generator=generator) if prompt else None
     flux = load_transformer(demo).model.diffusion_model.float()
     patches = {"post_input": [lambda given: {**given, "txt": torch.cat((given["txt"][:, :12], words), dim=1)}]}
