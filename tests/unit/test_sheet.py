@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,7 +28,7 @@ def test_pictures_of_a_shape_stand_close(size, high):
     assert len(rows) * len(columns) >= 8 and len(rows) > 1
     assert {length for _, length in rows} == {high}
     assert {length for _, length in columns} == {min(CELL, CELL * size[0] // size[1])}
-    assert {after - before for (before, _), (after, _) in zip(rows, rows[1:], strict=False)} == {high + LABEL + GAP}
+    assert {after - before for (before, _), (after, _) in pairwise(rows)} == {high + LABEL + GAP}
 
 
 def test_a_wide_reference_and_tall_variations_share_their_rows():

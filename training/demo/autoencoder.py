@@ -29,6 +29,12 @@ EIGHT_BITS = torch.float8_e4m3fn
 log = logging.getLogger(__name__)
 
 
+def picture_size(latents: torch.Tensor) -> tuple[int, int]:
+    """(width, height) in pixels of the pictures of latents [..., h, w]."""
+    rows, columns = latents.shape[-2:]
+    return columns * REDUCTION, rows * REDUCTION
+
+
 class Rounded(nn.Module):
     """A weight as it will be stored; its gradient passes as if it were not rounded."""
 

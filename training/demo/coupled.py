@@ -26,7 +26,7 @@ from ...schedules import flux_sigmas
 from ..batches import Batch, generator_for
 from ..flow import mixed
 from . import pairs
-from .autoencoder import REDUCTION, Autoencoder
+from .autoencoder import Autoencoder, picture_size
 from .scenes import MOST_OBJECTS, UNIT, Scenes, cells, even_layout, in_parts, random_layout, render
 from .stored import write
 from .variation import Guided, random_guidance, random_times
@@ -68,8 +68,7 @@ class Chunk:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels of the pictures."""
-        rows, columns = self.latents.shape[-2:]
-        return columns * REDUCTION, rows * REDUCTION
+        return picture_size(self.latents)
 
     @classmethod
     def load(cls, path: Path) -> Chunk:
@@ -186,8 +185,7 @@ def begun(guided: Guided, batch: Batch, guidance: Tensor, autoencoder: Autoencod
     and what it is about to draw, as pictures [B, 3, H, W]."""
     device = next(autoencoder.parameters()).device
     batch, guidance = batch.to(device), guidance.to(device)
-    height, width = (edge * REDUCTION for edge in batch.latents.shape[-2:])
-    times = sampler_times(width, height).tolist()
+    times = sampler_times(*picture_size(batch.latents)).tolist()
     way = [batch.latents]
     with torch.autocast(device.type, torch.bfloat16):
         for time, following in zip(times[:SIGHT], times[1 : SIGHT + 1], strict=True):

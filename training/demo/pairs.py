@@ -17,7 +17,7 @@ from torch.nn import functional
 from ...focus import Dot, circle
 from ..batches import Batch, generator_for
 from ..qwen2vl import Qwen2VLEncoder
-from .autoencoder import REDUCTION, Autoencoder
+from .autoencoder import Autoencoder, picture_size
 from .encoder import hidden_states
 from .references import random_source, seen
 from .scenes import COLOURS, KINDS, LEARNED_COUNTS, UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
@@ -70,8 +70,7 @@ class Chunk:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels of the pictures to draw."""
-        rows, columns = self.latents.shape[-2:]
-        return columns * REDUCTION, rows * REDUCTION
+        return picture_size(self.latents)
 
     def save(self, path: Path) -> None:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
