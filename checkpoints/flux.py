@@ -129,5 +129,10 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
             f"{path} is an autoencoder of {vae.latent_channels} latent channels, FLUX's has {LATENT_CHANNELS}; put "
             "FLUX's own vae folder there."
         )
-    vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (str(path), metadata, None))
+    vae.patcher.cached_patcher_init = (_load_vae_patcher, (folder,))
     return vae
+
+
+def _load_vae_patcher(folder: Path, disable_dynamic: bool = False) -> ModelPatcher:
+    """The patcher of the autoencoder loaded anew, for another device; ComfyUI's VAE knows no `disable_dynamic`."""
+    return load_vae(folder).patcher
