@@ -53,10 +53,14 @@ WEIGHTS = {
         "Qwen2VLFluxControlNetLoader", "controlnet", "ControlNet folder", "FLUX.1-dev-Controlnet-Union", "controlnet"
     ),
     "depth_model": _Weights(
-        "DepthAnythingV2Loader", "file", "Depth Anything V2 file", "depth_anything_v2_vitl.pth", "depthanything"
+        "Qwen2VLFluxDepthAnythingV2Loader",
+        "file",
+        "Depth Anything V2 file",
+        "depth_anything_v2_vitl.pth",
+        "depthanything",
     ),
-    "line_model": _Weights("AnyLineLoader", "file", "AnyLine file", "MTEED.pth", "anyline"),
-    "sam2_model": _Weights("SAM2Loader", "file", "SAM 2 file", "sam2_hiera_large.pt", "sam2"),
+    "line_model": _Weights("Qwen2VLFluxAnyLineLoader", "file", "AnyLine file", "MTEED.pth", "anyline"),
+    "sam2_model": _Weights("Qwen2VLFluxSAM2Loader", "file", "SAM 2 file", "sam2_hiera_large.pt", "sam2"),
 }
 
 

@@ -243,9 +243,9 @@ def _mask_link(mask: str | Object) -> Link:
 
 def _segment(found: Object, picture: str) -> Prompt:
     return {
-        "sam2": node("SAM2Loader", file=found.model),
+        "sam2": node("Qwen2VLFluxSAM2Loader", file=found.model),
         "segment": node(
-            "SAM2Segment",
+            "Qwen2VLFluxSAM2Segment",
             sam2=["sam2", 0],
             image=[picture, 0],
             points=found.points,
@@ -257,8 +257,8 @@ def _segment(found: Object, picture: str) -> Prompt:
 
 
 ANNOTATORS = {
-    "depth": ("DepthAnythingV2Loader", "DepthAnythingV2Map", "depth_anything", {}, "depth"),
-    "line": ("AnyLineLoader", "AnyLineMap", "anyline", {"resolution": 1280}, "canny"),
+    "depth": ("Qwen2VLFluxDepthAnythingV2Loader", "Qwen2VLFluxDepthAnythingV2Map", "depth_anything", {}, "depth"),
+    "line": ("Qwen2VLFluxAnyLineLoader", "Qwen2VLFluxAnyLineMap", "anyline", {"resolution": 1280}, "canny"),
 }
 """By kind of hint: loader, node that makes the map, its input for the model, its settings, union mode."""
 

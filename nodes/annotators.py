@@ -16,13 +16,13 @@ from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 ANNOTATORS = f"{CATEGORY}/annotators"
 
 
-class DepthAnythingV2Loader(io.ComfyNode):
+class Qwen2VLFluxDepthAnythingV2Loader(io.ComfyNode):
     """Door to models.depth_anything.load_depth_anything."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DepthAnythingV2Loader",
+            node_id="Qwen2VLFluxDepthAnythingV2Loader",
             display_name="Load Depth Anything V2",
             category=ANNOTATORS,
             description="Loads a Depth Anything V2 model, which tells near from far in a picture.",
@@ -48,13 +48,13 @@ class DepthAnythingV2Loader(io.ComfyNode):
         return io.NodeOutput(depth_estimator.load_depth_anything(annotator_file("depth", file)))
 
 
-class DepthAnythingV2Map(io.ComfyNode):
+class Qwen2VLFluxDepthAnythingV2Map(io.ComfyNode):
     """Door to DepthAnything.depth."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DepthAnythingV2Map",
+            node_id="Qwen2VLFluxDepthAnythingV2Map",
             display_name="Depth Anything V2 Map",
             category=ANNOTATORS,
             description="Draws how near each part of a picture is, from black (far) to white (near).",
@@ -75,13 +75,13 @@ class DepthAnythingV2Map(io.ComfyNode):
         return io.NodeOutput(depth_anything.depth(image))
 
 
-class AnyLineLoader(io.ComfyNode):
+class Qwen2VLFluxAnyLineLoader(io.ComfyNode):
     """Door to models.anyline.load_anyline."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="AnyLineLoader",
+            node_id="Qwen2VLFluxAnyLineLoader",
             display_name="Load AnyLine",
             category=ANNOTATORS,
             description="Loads the AnyLine detector, which turns a picture into a line drawing.",
@@ -101,13 +101,13 @@ class AnyLineLoader(io.ComfyNode):
         return io.NodeOutput(line_detector.load_anyline(annotator_file("line", file)))
 
 
-class AnyLineMap(io.ComfyNode):
+class Qwen2VLFluxAnyLineMap(io.ComfyNode):
     """Door to AnyLine.lines."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="AnyLineMap",
+            node_id="Qwen2VLFluxAnyLineMap",
             display_name="AnyLine Map",
             category=ANNOTATORS,
             description="Draws the edges and dark lines of a picture, white on black.",
@@ -137,13 +137,13 @@ class AnyLineMap(io.ComfyNode):
         return io.NodeOutput(anyline.lines(image, resolution))
 
 
-class SAM2Loader(io.ComfyNode):
+class Qwen2VLFluxSAM2Loader(io.ComfyNode):
     """Door to models.sam2.load_sam2."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAM2Loader",
+            node_id="Qwen2VLFluxSAM2Loader",
             display_name="Load SAM 2",
             category=ANNOTATORS,
             description="Loads a SAM 2 or SAM 2.1 model, which cuts out what points and boxes show.",
@@ -165,13 +165,13 @@ class SAM2Loader(io.ComfyNode):
         return io.NodeOutput(segment_anything.load_sam2(annotator_file("sam2", file)))
 
 
-class SAM2Segment(io.ComfyNode):
+class Qwen2VLFluxSAM2Segment(io.ComfyNode):
     """Door to Sam2.segment."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAM2Segment",
+            node_id="Qwen2VLFluxSAM2Segment",
             display_name="SAM 2 Segment",
             category=ANNOTATORS,
             description="Cuts objects out of a picture: points say what belongs to the object, boxes lie around one.",

@@ -397,8 +397,8 @@ def test_a_sentence_said_of_two_inputs_is_told_once(client, example):
     segment = {"sam2": ["sam2", 0], "image": ["image", 0], "points": "the left one", "box": "", "candidates": "best"}
     prompt = {
         "image": {"class_type": "LoadImage", "inputs": {"image": example}},
-        "sam2": {"class_type": "SAM2Loader", "inputs": {"file": "gone"}},
-        "segment": {"class_type": "SAM2Segment", "inputs": segment},
+        "sam2": {"class_type": "Qwen2VLFluxSAM2Loader", "inputs": {"file": "gone"}},
+        "segment": {"class_type": "Qwen2VLFluxSAM2Segment", "inputs": segment},
         "save": {"class_type": "MaskPreview", "inputs": {"mask": ["segment", 0]}},
     }
     with pytest.raises(PromptRejected) as raised:
