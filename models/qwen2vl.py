@@ -16,6 +16,7 @@ from ..checkpoints.qwen2vl import EMBEDDINGS, UNUSED, Qwen2VLConfig, open_encode
 from ..errors import InputError
 from ..pictures import check_picture
 from ..tokens import ImageTokens
+from .interrupts import interruptible
 from .qwen2vl_network import Qwen2VLNetwork
 from .qwen2vl_pixels import patches_of
 
@@ -43,7 +44,7 @@ class Qwen2VL:
         pictures = check_picture(image)
         progress = comfy.utils.ProgressBar(len(pictures))
         embeddings = []
-        for picture in pictures:
+        for picture in interruptible(pictures):
             patches, (rows, columns) = patches_of(picture, self.config, token_budget)
             mm.load_models_gpu([self.patcher], memory_required=self._memory(patches.shape[1]))
             patches = patches.to(device=self.patcher.load_device, dtype=self.compute_dtype)
