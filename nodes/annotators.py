@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..models import anyline as line_detector
 from ..models import depth_anything as depth_estimator
 from ..models import sam2 as segment_anything
+from ..pictures import check_picture
 from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 
 ANNOTATORS = f"{CATEGORY}/annotators"
@@ -185,8 +186,8 @@ class Qwen2VLFluxSAM2Segment(io.ComfyNode):
                     multiline=True,
                     placeholder=prompts.POINTS_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of points. x, y: 0 to 1 from the top left; label: 1 lies on the object, 0 "
-                    "beside it (1 if left out).",
+                    tooltip="JSON list of points. x, y: 0 to 1 from the top left, or pixels (see coordinates); label: "
+                    "1 lies on the object, 0 beside it (1 if left out).",
                 ),
                 io.String.Input(
                     "box",
@@ -194,14 +195,22 @@ class Qwen2VLFluxSAM2Segment(io.ComfyNode):
                     multiline=True,
                     placeholder=prompts.BOX_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of left, top, right, bottom around one object, 0 to 1 from the top left; or a "
-                    "list of such boxes, one for each object.",
+                    tooltip="JSON list of left, top, right, bottom around one object, 0 to 1 from the top left, or "
+                    "pixels (see coordinates); or a list of such boxes, one for each object.",
                 ),
                 io.Combo.Input(
                     "candidates",
                     options=list(segment_anything.CANDIDATES),
                     tooltip="best gives one mask for each picture: the likeliest of each box, united. all gives the "
                     "three masks that the model proposes for each box, the likeliest first.",
+                ),
+                io.Combo.Input(
+                    "coordinates",
+                    options=list(prompts.COORDINATES),
+                    default=prompts.COORDINATES[0],
+                    optional=True,
+                    tooltip="What the points and boxes count in: fraction is 0 to 1 of the picture's width and height; "
+                    "pixels is pixels of the picture as it comes in, which points editors of other packs write.",
                 ),
             ],
             outputs=[
@@ -220,9 +229,13 @@ class Qwen2VLFluxSAM2Segment(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, points: str | None = None, box: str | None = None) -> bool | str:
-        try:  # None while they come from another node
-            parsed = prompts.parse_points(points or ""), prompts.parse_boxes(box or "")
+    def validate_inputs(
+        cls, points: str | None = None, box: str | None = None, coordinates: str | None = "fraction"
+    ) -> bool | str:
+        if coordinates is None:  # as all are while they come from another node
+            return True
+        try:
+            parsed = prompts.parse_points(points or "", coordinates), prompts.parse_boxes(box or "", coordinates)
             if points is not None and box is not None:
                 prompts.check_prompts(*parsed)
         except InputError as error:
@@ -231,7 +244,16 @@ class Qwen2VLFluxSAM2Segment(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, sam2: segment_anything.Sam2, image: torch.Tensor, points: str, box: str, candidates: str
+        cls,
+        sam2: segment_anything.Sam2,
+        image: torch.Tensor,
+        points: str,
+        box: str,
+        candidates: str,
+        coordinates: str = "fraction",
     ) -> io.NodeOutput:
-        found = sam2.segment(image, prompts.parse_points(points), prompts.parse_boxes(box), candidates)
+        asked = prompts.parse_points(points, coordinates), prompts.parse_boxes(box, coordinates)
+        if coordinates == "pixels":
+            asked = prompts.in_fractions(*asked, *check_picture(image).shape[1:3])
+        found = sam2.segment(image, *asked, candidates)
         return io.NodeOutput(found.masks, found.overlays, found.scores)
