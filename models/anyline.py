@@ -18,6 +18,7 @@ from ..checkpoints.anyline import read_anyline
 from ..pictures import check_picture
 from .annotator_sizes import reading_size
 from .anyline_network import AnyLineNetwork
+from .interrupts import interruptible
 from .resampling import resize_area, resize_lanczos, resize_linear
 
 RESOLUTION = 1280
@@ -47,12 +48,12 @@ class AnyLine:
         pictures = check_picture(image)
         progress = comfy.utils.ProgressBar(len(pictures))
         maps = []
-        for picture in pictures:
+        for picture in interruptible(pictures):
             values = (picture.cpu().float().numpy() * 255).round().clip(0, 255).astype(np.uint8)
             maps.append(torch.from_numpy(self._lines(values, resolution)).float() / 255)
             progress.update(1)
         lines = torch.stack(maps).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())
-        return lines.expand(-1, -1, -1, 3)
+        return lines.repeat(1, 1, 1, 3)
 
     def _lines(self, picture: np.ndarray, resolution: int) -> np.ndarray:
         """One picture uint8 [H, W, 3] as its lines uint8 [H, W, 1]."""
