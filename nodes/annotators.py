@@ -12,12 +12,13 @@ from ..models import anyline as line_detector
 from ..models import depth_anything as depth_estimator
 from ..models import sam2 as segment_anything
 from ..pictures import check_picture
+from .checked import CheckedNode
 from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 
 ANNOTATORS = f"{CATEGORY}/annotators"
 
 
-class Qwen2VLFluxDepthAnythingV2Loader(io.ComfyNode):
+class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
     """Door to models.depth_anything.load_depth_anything."""
 
     @classmethod
@@ -49,7 +50,7 @@ class Qwen2VLFluxDepthAnythingV2Loader(io.ComfyNode):
         return io.NodeOutput(depth_estimator.load_depth_anything(annotator_file("depth", file)))
 
 
-class Qwen2VLFluxDepthAnythingV2Map(io.ComfyNode):
+class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
     """Door to DepthAnything.depth."""
 
     @classmethod
@@ -76,7 +77,7 @@ class Qwen2VLFluxDepthAnythingV2Map(io.ComfyNode):
         return io.NodeOutput(depth_anything.depth(image))
 
 
-class Qwen2VLFluxAnyLineLoader(io.ComfyNode):
+class Qwen2VLFluxAnyLineLoader(CheckedNode):
     """Door to models.anyline.load_anyline."""
 
     @classmethod
@@ -102,7 +103,7 @@ class Qwen2VLFluxAnyLineLoader(io.ComfyNode):
         return io.NodeOutput(line_detector.load_anyline(annotator_file("line", file)))
 
 
-class Qwen2VLFluxAnyLineMap(io.ComfyNode):
+class Qwen2VLFluxAnyLineMap(CheckedNode):
     """Door to AnyLine.lines."""
 
     @classmethod
@@ -138,7 +139,7 @@ class Qwen2VLFluxAnyLineMap(io.ComfyNode):
         return io.NodeOutput(anyline.lines(image, resolution))
 
 
-class Qwen2VLFluxSAM2Loader(io.ComfyNode):
+class Qwen2VLFluxSAM2Loader(CheckedNode):
     """Door to models.sam2.load_sam2."""
 
     @classmethod
@@ -166,7 +167,7 @@ class Qwen2VLFluxSAM2Loader(io.ComfyNode):
         return io.NodeOutput(segment_anything.load_sam2(annotator_file("sam2", file)))
 
 
-class Qwen2VLFluxSAM2Segment(io.ComfyNode):
+class Qwen2VLFluxSAM2Segment(CheckedNode):
     """Door to Sam2.segment."""
 
     @classmethod
