@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import pad
 
 from ..checkpoints.anyline import read_anyline
+from ..errors import plain
 from ..pictures import check_picture
 from .annotator_sizes import reading_size
 from .anyline_network import AnyLineNetwork
@@ -82,7 +83,7 @@ def load_anyline(path: Path) -> AnyLine:
     state = read_anyline(path, {name: tuple(value.shape) for name, value in network.state_dict().items()})
     network.load_state_dict(state, assign=True)
     mm.archive_model_dtypes(network)
-    logging.info("AnyLine: %s", path.name)
+    logging.info("AnyLine: %s", plain(path.name))
     return AnyLine(path.name, network)
 
 

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from ..checkpoints.depth_anything import PATCH, UNUSED, Variant, read_depth_anything
 from ..checkpoints.files import check_state
+from ..errors import plain
 from ..pictures import check_picture
 from .annotator_sizes import reading_size
 from .depth_anything_network import DepthAnythingNetwork
@@ -71,7 +72,7 @@ def load_depth_anything(path: Path) -> DepthAnything:
     check_state(file, state, expected, f"Depth Anything V2 {variant.name}", ignored=UNUSED)
     network.load_state_dict({name: state[name] for name in expected}, assign=True)
     mm.archive_model_dtypes(network)
-    logging.info("Depth Anything V2 %s: %s", variant.name, file.name)
+    logging.info("Depth Anything V2 %s: %s", variant.name, plain(file.name))
     return DepthAnything(path.name, variant, network)
 
 

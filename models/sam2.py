@@ -20,7 +20,7 @@ import comfy.utils
 import torch
 
 from ..checkpoints.sam2 import Sam2Weights, Variant, read_sam2
-from ..errors import CheckpointError
+from ..errors import CheckpointError, plain
 from ..pictures import check_picture
 from ..points import Box, Point, Prompt, prompts_of
 from .interrupts import interruptible
@@ -165,7 +165,7 @@ def load_sam2(path: Path) -> Sam2:
     """
     weights = read_sam2(path)
     network = _Network(_transformers_model(weights))
-    logging.info("SAM%s %s from %s", weights.version, weights.variant.name, path.name)
+    logging.info("SAM%s %s from %s", weights.version, weights.variant.name, plain(path.name))
     return Sam2(path.name, weights.variant, network.eval().requires_grad_(False))
 
 

@@ -167,10 +167,10 @@ FAILED = {
     "three masks for one picture": (
         {**masks(3), **PREPARED}, "Qwen2VLFluxPrepareImage", "There are 3 masks for 1 pictures", "one for each picture",
     ),
-    "a narrow strip": (strip(1000, 12), "Qwen2VLFluxPrepareImage", "1000×12 pixels", "take a larger one"),
-    "a pixel": (strip(1, 1), "Qwen2VLFluxPrepareImage", "1×1 pixels", "take a larger one"),
+    "a narrow strip": (strip(1000, 12), "Qwen2VLFluxPrepareImage", "1000x12 pixels", "take a larger one"),
+    "a pixel": (strip(1, 1), "Qwen2VLFluxPrepareImage", "1x1 pixels", "take a larger one"),
     "a strip that shrinks away": (
-        {**strip(8000, 40), "prepare.size": 64}, "Qwen2VLFluxPrepareImage", "8000×40 pixels", "one less narrow",
+        {**strip(8000, 40), "prepare.size": 64}, "Qwen2VLFluxPrepareImage", "8000x40 pixels", "one less narrow",
     ),
     "a picture of NaN": (
         {
