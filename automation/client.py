@@ -25,7 +25,7 @@ import aiohttp
 Event = dict[str, Any]  # {"type": "progress", "data": {...}} as the server sent it
 
 ANSWER_TIMEOUT = 60.0
-QUIET = 5.0  # seconds without a message after which the server is asked whether the prompt is still there
+QUIET = 5.0  # seconds without a message of a prompt after which the server is asked whether it is still there
 WORKER = re.compile(r"Thread-\d+ \(prompt_worker\)")  # ComfyUI's thread: Python logs its name when it ends by an error
 
 
@@ -234,11 +234,14 @@ class ComfyClient:
     ) -> list[Event]:
         """Messages of this prompt until it has ended, the connection breaks or the server no longer knows it."""
         events: list[Event] = []
+        clock = asyncio.get_running_loop().time
+        quiet = clock() + QUIET
         while True:
             try:
-                message = await socket.receive(QUIET)
+                message = await socket.receive(max(quiet - clock(), 0.001))
             except asyncio.TimeoutError:
                 if await self._is_queued(prompt_id):
+                    quiet = clock() + QUIET
                     continue
                 return events
             if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
@@ -254,6 +257,7 @@ class ComfyClient:
                 _check_event(event)
             events.append(event)
             on_event(event)
+            quiet = clock() + QUIET
             if event["type"] == "executing" and event["data"]["node"] is None:  # sent once the history is written
                 return events
 
