@@ -110,7 +110,11 @@ UNNAMED = "has a name that is not UTF-8 text"
 FAILING: dict[str, tuple[Callable[[], dict], str, str]] = {
     "a file whose name is no text": (lambda: lines(b"MT\xc9ED.safetensors"), UNNAMED, "rename it"),
     "a folder whose name is no text": (lambda: tokens(b"caf\xe9"), UNNAMED, "rename it"),
-    "half a letter as a shard": (lambda: tokens("half a letter"), r"names '\ud800', not a .safetensors file", "download it again"),
+    "half a letter as a shard": (
+        lambda: tokens("half a letter"),
+        r"names '\ud800', not a .safetensors file",
+        "download it again",
+    ),
     "a line break in a shard's name": (lambda: tokens("a line break"), r"(a\n\u96ea.safetensors)", "download the"),
     "letters beyond the output in a shard's name": (lambda: tokens("snow"), r"(\u96ea.safetensors)", "download the"),
     "letters beyond the output in an entry": (lambda: tokens("garbled"), r"'\xd7\xd7", "download it again"),
