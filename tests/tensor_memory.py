@@ -11,10 +11,10 @@ import torch
 
 
 def held() -> int:
-    """Bytes of all tensors that are alive, shared storage counted once."""
+    """Bytes of all dense tensors that are alive, shared storage counted once."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
-    storages = [tensor.untyped_storage() for tensor in tensors]
+    storages = [tensor.untyped_storage() for tensor in tensors if tensor.layout is torch.strided]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
