@@ -11,12 +11,13 @@ from ..errors import InputError
 from ..models import anyline as line_detector
 from ..models import depth_anything as depth_estimator
 from ..models import sam2 as segment_anything
+from .checked import CheckedNode
 from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 
 ANNOTATORS = f"{CATEGORY}/annotators"
 
 
-class DepthAnythingV2Loader(io.ComfyNode):
+class DepthAnythingV2Loader(CheckedNode):
     """Door to models.depth_anything.load_depth_anything."""
 
     @classmethod
@@ -48,7 +49,7 @@ class DepthAnythingV2Loader(io.ComfyNode):
         return io.NodeOutput(depth_estimator.load_depth_anything(annotator_file("depth", file)))
 
 
-class DepthAnythingV2Map(io.ComfyNode):
+class DepthAnythingV2Map(CheckedNode):
     """Door to DepthAnything.depth."""
 
     @classmethod
@@ -75,7 +76,7 @@ class DepthAnythingV2Map(io.ComfyNode):
         return io.NodeOutput(depth_anything.depth(image))
 
 
-class AnyLineLoader(io.ComfyNode):
+class AnyLineLoader(CheckedNode):
     """Door to models.anyline.load_anyline."""
 
     @classmethod
@@ -101,7 +102,7 @@ class AnyLineLoader(io.ComfyNode):
         return io.NodeOutput(line_detector.load_anyline(annotator_file("line", file)))
 
 
-class AnyLineMap(io.ComfyNode):
+class AnyLineMap(CheckedNode):
     """Door to AnyLine.lines."""
 
     @classmethod
@@ -137,7 +138,7 @@ class AnyLineMap(io.ComfyNode):
         return io.NodeOutput(anyline.lines(image, resolution))
 
 
-class SAM2Loader(io.ComfyNode):
+class SAM2Loader(CheckedNode):
     """Door to models.sam2.load_sam2."""
 
     @classmethod
@@ -165,7 +166,7 @@ class SAM2Loader(io.ComfyNode):
         return io.NodeOutput(segment_anything.load_sam2(annotator_file("sam2", file)))
 
 
-class SAM2Segment(io.ComfyNode):
+class SAM2Segment(CheckedNode):
     """Door to Sam2.segment."""
 
     @classmethod

@@ -8,10 +8,11 @@ from comfy_api.latest import io
 from ..models.qwen2vl import Qwen2VL
 from ..patches.conditioning import conditioning_of
 from ..tokens import ImageTokens
+from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 
 
-class Qwen2VLConnector(io.ComfyNode):
+class Qwen2VLConnector(CheckedNode):
     """Door to patches.conditioning.conditioning_of."""
 
     @classmethod

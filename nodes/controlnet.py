@@ -6,12 +6,13 @@ from comfy_api.latest import io
 
 from ..checkpoints.controlnet import controlnet_folder, list_controlnets, load_controlnet
 from ..patches.union_control import MODES, with_mode
+from .checked import CheckedNode
 from .types import CATEGORY
 
 CONTROLNET = f"{CATEGORY}/controlnet"
 
 
-class Qwen2VLFluxControlNetLoader(io.ComfyNode):
+class Qwen2VLFluxControlNetLoader(CheckedNode):
     """Door to checkpoints.controlnet.load_controlnet."""
 
     @classmethod
@@ -38,7 +39,7 @@ class Qwen2VLFluxControlNetLoader(io.ComfyNode):
         return io.NodeOutput(load_controlnet(controlnet_folder(controlnet)))
 
 
-class FluxUnionControlMode(io.ComfyNode):
+class FluxUnionControlMode(CheckedNode):
     """Door to patches.union_control.with_mode."""
 
     @classmethod

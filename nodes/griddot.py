@@ -16,13 +16,14 @@ from .. import focus
 from ..errors import InputError
 from ..pictures import thumbnail
 from ..tokens import ImageTokens
+from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
 
 THUMBNAIL_SIDE = 512
 DECIMALS = 3  # of the mask's values that go to the panel
 
 
-class GridDotFocus(io.ComfyNode):
+class GridDotFocus(CheckedNode):
     """Door to the arithmetic of focus.py."""
 
     @classmethod

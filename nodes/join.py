@@ -5,10 +5,11 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..tokens import ImageTokens, joined
+from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
 
 
-class Qwen2VLJoinTokens(io.ComfyNode):
+class Qwen2VLJoinTokens(CheckedNode):
     """Door to tokens.joined."""
 
     @classmethod

@@ -8,6 +8,7 @@ from ..checkpoints import flux, text
 from ..checkpoints.folders import checkpoint_folder, list_checkpoints
 from ..models import qwen2vl
 from ..patches.flux import patch_model
+from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel
 
 LOADERS = f"{CATEGORY}/loaders"
@@ -22,7 +23,7 @@ def _checkpoint_input() -> io.Combo.Input:
     )
 
 
-class Qwen2VLLoader(io.ComfyNode):
+class Qwen2VLLoader(CheckedNode):
     """Door to models.qwen2vl.load_qwen2vl."""
 
     @classmethod
@@ -50,7 +51,7 @@ class Qwen2VLLoader(io.ComfyNode):
         return io.NodeOutput(qwen2vl.load_qwen2vl(checkpoint_folder(checkpoint), weight_dtype))
 
 
-class Qwen2VLFluxModelLoader(io.ComfyNode):
+class Qwen2VLFluxModelLoader(CheckedNode):
     """Door to checkpoints.flux.load_transformer."""
 
     @classmethod
@@ -80,7 +81,7 @@ class Qwen2VLFluxModelLoader(io.ComfyNode):
         return io.NodeOutput(patch_model(flux.load_transformer(checkpoint_folder(checkpoint), weight_dtype)))
 
 
-class Qwen2VLFluxTextLoader(io.ComfyNode):
+class Qwen2VLFluxTextLoader(CheckedNode):
     """Door to checkpoints.text.load_text_encoders."""
 
     @classmethod
@@ -110,7 +111,7 @@ class Qwen2VLFluxTextLoader(io.ComfyNode):
         return io.NodeOutput(text.load_text_encoders(checkpoint_folder(checkpoint), t5))
 
 
-class Qwen2VLFluxVAELoader(io.ComfyNode):
+class Qwen2VLFluxVAELoader(CheckedNode):
     """Door to checkpoints.flux.load_vae."""
 
     @classmethod
@@ -130,7 +131,7 @@ class Qwen2VLFluxVAELoader(io.ComfyNode):
         return io.NodeOutput(flux.load_vae(checkpoint_folder(checkpoint)))
 
 
-class Qwen2VLFluxPatchModel(io.ComfyNode):
+class Qwen2VLFluxPatchModel(CheckedNode):
     """Door to patches.flux.patch_model."""
 
     @classmethod

@@ -8,10 +8,11 @@ from comfy_api.latest import io
 
 from .. import pictures
 from ..sizes import PUBLISHED_SIDE, PUBLISHED_SIZES
+from .checked import CheckedNode
 from .types import CATEGORY
 
 
-class Qwen2VLFluxPrepareImage(io.ComfyNode):
+class Qwen2VLFluxPrepareImage(CheckedNode):
     """Door to pictures.prepare and pictures.prepare_mask."""
 
     @classmethod

@@ -6,10 +6,11 @@ import torch
 from comfy_api.latest import io
 
 from ..models.qwen2vl import Qwen2VL
+from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 
 
-class Qwen2VLEncode(io.ComfyNode):
+class Qwen2VLEncode(CheckedNode):
     """Door to Qwen2VL.encode."""
 
     @classmethod

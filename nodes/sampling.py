@@ -10,13 +10,14 @@ from ..errors import InputError
 from ..patches.pure_noise import PureNoise
 from ..schedules import flux_sigmas
 from ..sizes import PUBLISHED_SIDE, PUBLISHED_SIZES, output_size
+from .checked import CheckedNode
 from .types import CATEGORY
 
 SAMPLING = f"{CATEGORY}/sampling"
 LATENT_CHANNELS, PIXELS_PER_LATENT = 16, 8
 
 
-class Qwen2VLFluxSize(io.ComfyNode):
+class Qwen2VLFluxSize(CheckedNode):
     """Door to sizes.output_size."""
 
     @classmethod
@@ -61,7 +62,7 @@ class Qwen2VLFluxSize(io.ComfyNode):
         return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": PIXELS_PER_LATENT}, width, height)
 
 
-class Qwen2VLFluxSigmas(io.ComfyNode):
+class Qwen2VLFluxSigmas(CheckedNode):
     """Door to schedules.flux_sigmas."""
 
     @classmethod
@@ -102,7 +103,7 @@ class Qwen2VLFluxSigmas(io.ComfyNode):
         return io.NodeOutput(torch.from_numpy(flux_sigmas(steps, strength, width, height)))
 
 
-class Qwen2VLFluxPureNoise(io.ComfyNode):
+class Qwen2VLFluxPureNoise(CheckedNode):
     """Door to patches.pure_noise.PureNoise."""
 
     @classmethod

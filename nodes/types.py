@@ -1,6 +1,17 @@
-"""The pack's own graph types and its place in the node menu."""
+"""Graph types: the pack's own, and what belongs into an input of each type; and the pack's place in the node menu."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
 from comfy_api.latest import io
+
+from ..models.anyline import AnyLine
+from ..models.depth_anything import DepthAnything
+from ..models.qwen2vl import Qwen2VL
+from ..models.sam2 import Sam2
+from ..tokens import ImageTokens
 
 Qwen2VLModel = io.Custom("QWEN2VL")
 Qwen2VLTokens = io.Custom("QWEN2VL_TOKENS")
@@ -9,3 +20,38 @@ AnyLineModel = io.Custom("ANYLINE")
 Sam2Model = io.Custom("SAM2")
 
 CATEGORY = "Qwen2VL-Flux"
+
+
+def _is_a(kind: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _has(*attributes: str) -> Callable[[object], bool]:
+    return lambda value: all(hasattr(value, attribute) for attribute in attributes)
+
+
+def _is_latent(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("samples"), torch.Tensor)
+
+
+def _is_sigmas(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 1
+
+
+BELONGS: dict[str, Callable[[object], bool]] = {
+    Qwen2VLModel.io_type: _is_a(Qwen2VL),
+    Qwen2VLTokens.io_type: _is_a(ImageTokens),
+    DepthAnythingV2Model.io_type: _is_a(DepthAnything),
+    AnyLineModel.io_type: _is_a(AnyLine),
+    Sam2Model.io_type: _is_a(Sam2),
+    io.Image.io_type: _is_a(torch.Tensor),
+    io.Mask.io_type: _is_a(torch.Tensor),
+    io.Latent.io_type: _is_latent,
+    io.Sigmas.io_type: _is_sigmas,
+    io.Noise.io_type: _has("seed", "generate_noise"),
+    io.Model.io_type: _has("clone", "model"),
+    io.Clip.io_type: _has("tokenize", "encode_from_tokens"),
+    io.ControlNet.io_type: _has("copy", "set_cond_hint"),
+}
+"""By graph type, whether a value belongs there. ComfyUI's own models are told by what the pack calls, since other packs
+bring classes of theirs."""

@@ -303,7 +303,7 @@ FAILED = {
     ),
     "sigmas of strength NaN": (
         {"sigmas.strength": "nan", "focus_save": shown("any", "sigmas", 0)},
-        "Qwen2VLFluxSigmas", "The strength is nan", "from 0 to 1",
+        "Qwen2VLFluxSigmas", "The input strength of Qwen2VL-Flux Sigmas is nan", "from 0.0 to 1.0",
     ),
     "a checkpoint without FLUX": (
         {"model.checkpoint": "no flux", "focus_save": shown("any", "model", 0)},
