@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -11,6 +13,7 @@ from .sizes import LATENT_STEP, fitted_sizes, output_size
 
 PICTURE = "picture"
 """The aspect ratio that keeps a picture's own shape."""
+WHITE = 128  # of 255, from which on a mask repaints
 
 
 def check_picture(image: torch.Tensor) -> torch.Tensor:
@@ -35,12 +38,14 @@ def prepare(image: torch.Tensor, aspect_ratio: str, side: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(picture) for picture in fitted])).float() / 255
 
 
-def prepare_mask(mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, side: int) -> torch.Tensor:
-    """A MASK [B, H, W] in 0..1 as [B, h, w] of zeros and ones, one value for each 8x8 pixels, over `prepare(image)`.
+def prepare_mask(
+    mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, side: int, soft: bool = False
+) -> torch.Tensor:
+    """A MASK [B, H, W] in 0..1 as [B, h, w] over `prepare(image)`, one value for each 8x8 pixels: a latent's cell.
 
-    It is stretched over the picture [B, H, W, C], goes through the same steps, is cut at one half, and each block
-    takes the value of its top left pixel: FLUX's latents know no softer edge. Raises InputError when nothing is left
-    to repaint.
+    It is stretched over the picture [B, H, W, C] and goes through the same steps. As published it is then cut at one
+    half, and each block takes the value of its top left pixel: zeros and ones. A soft one keeps its grey values, each
+    block their average. Raises InputError when nothing is left to repaint.
     """
     if mask.ndim != 3 or 0 in mask.shape:
         raise InputError(f"The mask has the shape {list(mask.shape)}, not batch, height, width; connect a MASK.")
@@ -50,21 +55,44 @@ def prepare_mask(mask: torch.Tensor, image: torch.Tensor, aspect_ratio: str, sid
         raise InputError(
             f"There are {len(mask)} masks for {len(image)} pictures; connect one mask, or one for each picture."
         )
+    size = image.shape[2], image.shape[1]
     blocks = []
-    for number, values in enumerate(mask, start=1):
-        stretched = Image.fromarray(_bytes(values))
-        if mask.shape[1:] != image.shape[1:3]:
-            stretched = stretched.resize((image.shape[2], image.shape[1]), Image.Resampling.LANCZOS)
-        fitted = np.asarray(_fitted(stretched, aspect_ratio, side))
-        blocks.append(fitted[::LATENT_STEP, ::LATENT_STEP] >= 128)
+    for number, values in enumerate(map(_bytes, mask), start=1):
+        fitted = np.asarray(_over(Image.fromarray(values), size, aspect_ratio, side))
+        blocks.append(_averages(fitted) if soft else fitted[::LATENT_STEP, ::LATENT_STEP] >= WHITE)
         if not blocks[-1].any():
             named = "The mask" if len(mask) == 1 else f"Mask {number} of {len(mask)}"
-            raise InputError(
-                f"{named} is empty, so nothing would be repainted; paint the part to change in the mask editor "
-                "(right click on Load Image), or connect another mask."
-            )
+            raise InputError(f"{named} {_nothing_left(values, size, aspect_ratio, side, soft)}")
     kept = np.stack(blocks).repeat(LATENT_STEP, axis=1).repeat(LATENT_STEP, axis=2)
     return torch.from_numpy(kept).float()
+
+
+def _nothing_left(values: np.ndarray, size: tuple[int, int], aspect_ratio: str, side: int, soft: bool) -> str:
+    """Why a mask [H, W] in 0..255 over a picture of that (width, height) repaints nothing, and what to do."""
+    painted = values > 0 if soft else values >= WHITE
+    if not values.any():
+        return (
+            "is empty, so nothing would be repainted; paint the part to change in the mask editor (right click on Load "
+            "Image), or connect another mask."
+        )
+    if not painted.any():
+        return (
+            f"is too faint: it is {values.max() / 255:.3f} at most and is cut at one half, so nothing would be "
+            "repainted; paint it white, or switch soft_mask on."
+        )
+    share = _over(Image.fromarray(painted.astype(np.float32)), size, aspect_ratio, side, Image.Resampling.BOX)
+    if not np.asarray(share).any():
+        return (
+            f"lies outside the middle that aspect_ratio {aspect_ratio} keeps, so nothing would be repainted; paint "
+            f"nearer to the middle, or choose {PICTURE}."
+        )
+    if soft:
+        return "is too faint, so nothing would be repainted; paint it brighter or broader."
+    pixels = math.ceil(2 * LATENT_STEP * max(1.0, min(size[0] / share.width, size[1] / share.height)))
+    return (
+        "is too thin: each 8x8 pixels for FLUX take the value of the upper left one, and it covers none of these, so "
+        f"nothing would be repainted; paint at least {pixels} pixels of the picture broad, or widen it with Grow Mask."
+    )
 
 
 def thumbnail(picture: torch.Tensor, side: int) -> Image.Image:
@@ -80,11 +108,31 @@ def _bytes(values: torch.Tensor) -> np.ndarray:
     return (values.cpu().float().numpy() * 255.0).round().clip(0, 255).astype(np.uint8)
 
 
-def _fitted(picture: Image.Image, aspect_ratio: str, side: int) -> Image.Image:
+def _averages(values: np.ndarray) -> np.ndarray:
+    """[h, w] in 0..255 as the means [h / 8, w / 8] in 0..1 of its blocks."""
+    height, width = values.shape
+    blocks = values.reshape(height // LATENT_STEP, LATENT_STEP, width // LATENT_STEP, LATENT_STEP)
+    return blocks.mean(axis=(1, 3), dtype=np.float64) / 255
+
+
+def _over(
+    mask: Image.Image,
+    size: tuple[int, int],
+    aspect_ratio: str,
+    side: int,
+    by: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """A mask stretched over a picture of (width, height) that is then fitted."""
+    return _fitted(mask if mask.size == size else mask.resize(size, by), aspect_ratio, side, by)
+
+
+def _fitted(
+    picture: Image.Image, aspect_ratio: str, side: int, by: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     if aspect_ratio != PICTURE:
         width, height = output_size(aspect_ratio, side)
-        return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        return ImageOps.fit(picture, (width, height), by)
     for size in fitted_sizes(*picture.size, side):
         if size != picture.size:
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
+            picture = picture.resize(size, by)
     return picture

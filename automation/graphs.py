@@ -161,6 +161,7 @@ def _redrawn(
             **({} if mask is None else {"mask": _mask_link(mask)}),
             aspect_ratio=told.aspect_ratio or PICTURE,
             size=told.size,
+            soft_mask=False,
         ),
     }
     conditioning: Link = ["connect", 0]

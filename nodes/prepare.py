@@ -28,8 +28,8 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White is repainted. Stretched over the picture and made hard-edged: one value for each "
-                    "8×8 pixels. Left open, everything is.",
+                    tooltip="White is repainted. Stretched over the picture, with one value for each 8×8 pixels; "
+                    "hard-edged unless soft_mask is on. Left open, everything is.",
                 ),
                 io.Combo.Input(
                     "aspect_ratio",
@@ -48,6 +48,14 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
                     tooltip="1024 allows 1.05 million pixels as published, and is the side of 1:1; 128 for the demo "
                     "checkpoint.",
                 ),
+                io.Boolean.Input(
+                    "soft_mask",
+                    default=False,
+                    optional=True,
+                    tooltip="Keeps the grey values of the mask, averaged over each 8×8 pixels, for ComfyUI's "
+                    "Differential Diffusion on the MODEL: the darker, the later in the sampling and the less is "
+                    "repainted. Off: cut at one half, as published.",
+                ),
             ],
             outputs=[
                 io.Image.Output("prepared", display_name="image", tooltip="The picture for VAE Encode and for hints."),
@@ -64,12 +72,13 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
         mask: torch.Tensor | None = None,
         aspect_ratio: str = pictures.PICTURE,
         size: int = PUBLISHED_SIDE,
+        soft_mask: bool = False,
     ) -> io.NodeOutput:
         picture = pictures.prepare(image, aspect_ratio, size)
         _, height, width, _ = picture.shape
         if mask is None:
             mask = torch.ones(1, height, width)
         else:
-            mask = pictures.prepare_mask(mask, image, aspect_ratio, size)
+            mask = pictures.prepare_mask(mask, image, aspect_ratio, size, soft_mask)
         place = {"device": mm.intermediate_device(), "dtype": mm.intermediate_dtype()}
         return io.NodeOutput(picture.to(**place), mask.to(**place), width, height)

@@ -154,7 +154,20 @@ FAILED = {
     ),
     "a soft mask below one half": (
         {"faint": node("SolidMask", value=0.49, width=64, height=64), "prepare.mask": ["faint", 0], **PREPARED},
-        "Qwen2VLFluxPrepareImage", "The mask is empty", "paint the part to change",
+        "Qwen2VLFluxPrepareImage", "The mask is too faint: it is 0.490 at most", "or switch soft_mask on",
+    ),
+    "a mask between the cells": (
+        {
+            "black": node("SolidMask", value=0.0, width=128, height=128),
+            "white": node("SolidMask", value=1.0, width=7, height=128),
+            "stripe": node(
+                "MaskComposite", destination=["black", 0], source=["white", 0], x=57, y=0, operation="add"
+            ),
+            "prepare.mask": ["stripe", 0],
+            "prepare.size": 128,
+            **PREPARED,
+        },
+        "Qwen2VLFluxPrepareImage", "The mask is too thin", "paint at least 64 pixels",
     ),
     "three masks for one picture": (
         {**masks(3), **PREPARED}, "Qwen2VLFluxPrepareImage", "There are 3 masks for 1 pictures", "one for each picture",

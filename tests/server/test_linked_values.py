@@ -62,6 +62,7 @@ VALUES = {
     "size.aspect_ratio": [("5:4", "is the text '5:4', not one of 1:1, 16:9"), (1, "is 1, not one of")],
     "prepare.size": [(0, "from 64 to 2048"), (10**6, "from 64 to 2048")],
     "prepare.aspect_ratio": [("5:4", "not one of picture, 1:1")],
+    "prepare.soft_mask": [(1, "is 1, not true or false")],
     "prepare.mask": [("mask", "is the text 'mask', not MASK"), (["size", 0], "is of the kind dict, not MASK")],
     "encode.token_budget": [(-1, "from 0 to 16384"), (10**6, "from 0 to 16384")],
     "encode.qwen2vl": [("demo", "not QWEN2VL;"), (["model", 0], "is of the kind ModelPatcher, not QWEN2VL;")],
@@ -106,6 +107,7 @@ def test_one_sentence_for_a_value_that_an_input_does_not_take(client, graph, pla
 GOOD = {
     "sigmas.steps": 3, "size.batch_size": 2, "size.size": 128, "size.aspect_ratio": "16:9", "encode.token_budget": 16,
     "focus.mode": "attention", "focus.tokens": ["encode", 0], "text.t5": True, "patched.model": ["model", 0],
+    "sigmas.strength": 0.5, "prepare.mask": ["half", 0], "prepare.soft_mask": True, "pure.noise": ["noise", 0],
     "connect.clip": ["text", 0], "depth_mode.control_net": ["control_net", 0], "depth_mode.mode": "pose",
 }  # fmt: skip
 

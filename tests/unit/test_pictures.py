@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import comfy.utils
 import numpy as np
 import pytest
 import torch
@@ -128,8 +129,91 @@ def test_the_cut_is_at_one_half(value, kept):
     if kept:
         assert prepare_mask(mask, image, PICTURE, 1024).all()
     else:
-        with pytest.raises(InputError, match="The mask is empty"):
+        with pytest.raises(InputError, match="The mask is too faint: it is 0.498 at most"):
             prepare_mask(mask, image, PICTURE, 1024)
+
+
+def painted(height: int, width: int, top: int, left: int, rows: int, columns: int) -> torch.Tensor:
+    """A mask [1, height, width] that is white on a rectangle."""
+    mask = torch.zeros(1, height, width)
+    mask[:, top : top + rows, left : left + columns] = 1
+    return mask
+
+
+THIN = {
+    "columns between the cells": (painted(128, 128, 0, 57, 128, 7), (128, 128), PICTURE, 1024, 16),
+    "a spot between the cells": (painted(128, 128, 33, 41, 6, 6), (128, 128), PICTURE, 1024, 16),
+    "a pixel": (painted(64, 64, 63, 63, 1, 1), (64, 64), PICTURE, 512, 16),
+    "a line that shrinks away": (painted(2000, 3000, 1000, 0, 1, 3000), (2000, 3000), PICTURE, 512, 77),
+    "a small mask stretched": (painted(64, 64, 33, 0, 1, 64), (128, 128), PICTURE, 1024, 16),
+    "a large mask shrunk": (painted(1280, 1280, 645, 0, 1, 1280), (128, 128), PICTURE, 1024, 16),
+    "in the cropped middle": (painted(400, 1000, 0, 510, 400, 3), (400, 1000), "1:1", 128, 50),
+}
+
+
+@pytest.mark.parametrize("mask, size, ratio, side, pixels", THIN.values(), ids=THIN)
+def test_a_thin_mask_is_not_called_empty(mask, size, ratio, side, pixels):
+    image = torch.zeros(1, *size, 3)
+    with pytest.raises(InputError) as raised:
+        prepare_mask(mask, image, ratio, side)
+    sentence = one_sentence(raised.value)
+    assert sentence.isascii() and "The mask is too thin" in sentence and f"at least {pixels} pixels" in sentence
+    assert 0 < prepare_mask(mask, image, ratio, side, soft=True).max() < 1
+
+
+@pytest.mark.parametrize(
+    "size, ratio, side", [((128, 192), PICTURE, 128), ((900, 1200), PICTURE, 256), ((500, 700), "16:9", 256)]
+)
+def test_what_the_sentence_asks_for_is_enough(size, ratio, side):
+    """Spots as broad as it says are never too thin, wherever they lie in the middle; those of 6 pixels may be."""
+    image, random = torch.zeros(1, *size, 3), np.random.RandomState(0)
+
+    def words(edge: int) -> str:
+        top, left = (random.randint(length // 4, length * 3 // 4 - edge) for length in size)
+        try:
+            prepare_mask(painted(*size, top, left, edge, edge), image, ratio, side)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    said = {sentence for sentence in (words(6) for _ in range(100)) if sentence}
+    assert len(said) == 1
+    pixels = int(next(iter(said)).split("at least ")[1].split()[0])
+    assert not any(words(pixels) for _ in range(100))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_mask_beside_the_cropped_middle(soft):
+    mask = painted(128, 512, 0, 0, 128, 64)
+    with pytest.raises(InputError) as raised:
+        prepare_mask(mask, torch.zeros(1, 128, 512, 3), "1:1", 128, soft)
+    assert "outside the middle that aspect_ratio 1:1 keeps" in one_sentence(raised.value)
+    assert prepare_mask(mask, torch.zeros(1, 128, 512, 3), PICTURE, 1024, soft)[0, :, :64].all()
+
+
+def test_a_soft_mask_is_the_average_of_each_cell():
+    """White stays exactly 1, black 0; what the latents get of it is that average again."""
+    mask = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (2, 128, 192))) / 255
+    mask[:, :32], mask[:, 64:96] = 1, 0
+    soft = prepare_mask(mask, torch.zeros(2, 128, 192, 3), PICTURE, 1024, soft=True)
+    averages = mask.reshape(2, 16, 8, 24, 8).mean(dim=(2, 4))
+    assert torch.equal(soft.reshape(2, 16, 8, 24, 8).amax((2, 4)), soft.reshape(2, 16, 8, 24, 8).amin((2, 4)))
+    torch.testing.assert_close(soft[:, ::8, ::8], averages)
+    assert (soft[:, :32] == 1).all() and (soft[:, 64:96] == 0).all()
+    torch.testing.assert_close(comfy.utils.reshape_mask(soft, (2, 16, 16, 24))[:, 3], averages)
+
+
+@pytest.mark.parametrize("ratio, side", [(PICTURE, 1024), ("1:1", 256), ("3:4", 256)])
+def test_a_soft_mask_goes_the_way_of_its_picture(ratio, side):
+    image = torch.linspace(0, 1, 500).expand(1, 300, 500)[..., None].expand(-1, -1, -1, 3)
+    picture = prepare(image, ratio, side)
+    soft = prepare_mask(image[..., 0], image, ratio, side, soft=True)
+    assert soft.shape == picture.shape[:3] and len(soft.unique()) > 20
+    assert (soft - picture[..., 0]).abs().max() < 0.05
+    assert torch.equal(
+        prepare_mask(image[..., 0], image, ratio, side),
+        (picture[:, ::8, ::8, 0] >= 128 / 255).float().repeat_interleave(8, 1).repeat_interleave(8, 2),
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -140,8 +224,8 @@ def test_grey_and_alpha(channels):
     assert torch.equal(prepared[2], image[0, ..., :3].expand(48, 64, 3))
 
 
-def masked(mask: torch.Tensor, pictures: int = 1) -> torch.Tensor:
-    return prepare_mask(mask, torch.zeros(pictures, 64, 64, 3), PICTURE, 1024)
+def masked(mask: torch.Tensor, pictures: int = 1, **options: bool) -> torch.Tensor:
+    return prepare_mask(mask, torch.zeros(pictures, 64, 64, 3), PICTURE, 1024, **options)
 
 
 BAD = {
@@ -152,7 +236,14 @@ BAD = {
     "NaN": (lambda: prepare(torch.full((1, 64, 64, 3), math.nan), PICTURE, 1024), "not numbers"),
     "infinity": (lambda: prepare(torch.full((1, 64, 64, 3), math.inf), PICTURE, 1024), "not numbers"),
     "black mask": (lambda: masked(torch.zeros(1, 64, 64)), "The mask is empty"),
-    "mask of a speck": (lambda: masked(torch.eye(64)[None].roll(1, 2) * 0.4), "The mask is empty"),
+    "faint mask": (lambda: masked(torch.eye(64)[None].roll(1, 2) * 0.4), "too faint: it is 0.400 at most"),
+    "mask of a line": (lambda: masked(torch.eye(64)[None].roll(1, 2)), "too thin"),
+    "one of two masks thin": (
+        lambda: masked(torch.stack([torch.ones(64, 64), torch.eye(64).roll(1, 1)]), 2),
+        "Mask 2 of 2 is too thin",
+    ),
+    "black soft mask": (lambda: masked(torch.zeros(1, 64, 64), soft=True), "The mask is empty"),
+    "soft mask below what 8 bits hold": (lambda: masked(torch.full((1, 64, 64), 0.001), soft=True), "is empty"),
     "NaN mask": (lambda: masked(torch.full((1, 64, 64), math.nan)), "not numbers"),
     "mask of no area": (lambda: masked(torch.zeros(1, 0, 64)), "shape [1, 0, 64]"),
     "mask of channels": (lambda: masked(torch.zeros(1, 3, 64, 64)), "shape [1, 3, 64, 64]"),
