@@ -8,6 +8,7 @@ from pathlib import Path
 
 import comfy_extras.nodes_custom_sampler as native
 import execution
+import numpy as np
 import pytest
 import torch
 from comfy_api.latest import io
@@ -116,8 +117,10 @@ def right(item: io.Input, objects: dict[str, object]) -> list[object]:
             return ["", "text", "\u00e4 \ud83d\ude00"]
         case io.Combo.Input():
             return item.options
-        case io.Int.Input() | io.Float.Input():
-            return [item.min, item.default, item.max]
+        case io.Int.Input():
+            return [item.min, item.default, item.max, np.int64(item.max)]
+        case io.Float.Input():
+            return [item.min, item.default, item.max, int(item.max), np.float32(item.min)]
     return [objects[item.io_type]]
 
 
