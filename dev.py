@@ -15,14 +15,23 @@ COMFYUI_PATH uses a ComfyUI you already have, with the interpreter found in or b
 COMFYUI_PYTHON; the pack is linked into its custom_nodes and the packages it lacks are installed there.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+import sys
+
+try:
+    import signal
+
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # while modules are imported, and nothing is to be left tidy
+except KeyboardInterrupt:
+    sys.exit(130)
 
 import argparse
 import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -32,6 +41,8 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # Windows portable's interpreter leaves it out
 
+from automation.arguments import LAST_PORT, USUAL_PORT, Parser, whole
+from automation.console import console
 from automation.installation import Problem, existing_comfyui, link_pack, python_in, run
 
 ROOT = Path(__file__).resolve().parent
@@ -302,8 +313,16 @@ def attend(command: Sequence[str | Path], environ: dict[str, str]) -> int:
 
 def as_main(python: Path, module: str) -> list[str | Path]:
     """`python -m module` for a module of ours, which Windows portable's interpreter would not find."""
-    code = "import runpy, sys; sys.path.insert(0, {!r}); runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
-    return [python, "-c", code.format(str(ROOT), module)]
+    code = f"""\
+import sys
+try:
+    import runpy
+    sys.path.insert(0, {str(ROOT)!r})
+    runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+except KeyboardInterrupt:  # also while modules are imported
+    sys.exit(130)
+"""
+    return [python, "-c", code]
 
 
 def hand_over_to_comfyui(module: str, arguments: Sequence[str]) -> NoReturn:
@@ -320,8 +339,8 @@ def demo(arguments: list[str]) -> NoReturn:
 
 
 def serve(arguments: list[str]) -> NoReturn:
-    parser = argparse.ArgumentParser(prog="dev.py serve", description="ComfyUI with the pack, until Ctrl-C.")
-    parser.add_argument("--port", type=int, default=8188, help="default: %(default)s")
+    parser = Parser(prog="dev.py serve", description="ComfyUI with the pack, until Ctrl-C.")
+    parser.add_argument("--port", type=whole(1, LAST_PORT), default=USUAL_PORT, help="default: %(default)s")
     port = parser.parse_args(arguments).port
     hand_over_to_comfyui("automation.serve", [f"--port={port}"])
 
@@ -408,18 +427,14 @@ COMMANDS = {
 def main() -> None:
     if sys.version_info < (3, 10):  # noqa: UP036
         sys.exit(f"dev.py needs Python 3.10 or newer; this is {sys.version.split()[0]}")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=COMMANDS)
-    command = parser.parse_args(sys.argv[1:2]).command
-    os.environ["DO_NOT_TRACK"] = "1"  # comfy-cli neither asks nor reports
-    DEV.mkdir(exist_ok=True)
-    try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with console("dev.py", failure=2):
+        parser = Parser(prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("command", choices=COMMANDS)
+        command = parser.parse_args(sys.argv[1:2]).command
+        os.environ["DO_NOT_TRACK"] = "1"  # comfy-cli neither asks nor reports
+        DEV.mkdir(exist_ok=True)
         COMMANDS[command](sys.argv[2:])
-    except Problem as problem:
-        print(f"dev.py: {problem}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def fitted_sizes(width: int, height: int, side: int = PUBLISHED_SIDE) -> tuple[t
     first = tuple(int(edge * scale) // LATENT_STEP * LATENT_STEP for edge in (width, height))
     if min(first) < STEP:
         raise InputError(
-            f"The picture is {width}×{height} pixels and would come to {first[0]}×{first[1]}, where FLUX needs {STEP} "
+            f"The picture is {width}x{height} pixels and would come to {first[0]}x{first[1]}, where FLUX needs {STEP} "
             "at least; take a larger one, or one less narrow."
         )
     return first, tuple(edge // STEP * STEP for edge in first)
@@ -51,7 +51,7 @@ def encoder_size(height: int, width: int, factor: int, pixels: int) -> tuple[int
     """
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise InputError(
-            f"The picture is {width}×{height} pixels, and Qwen2-VL reads nothing longer than {MAX_ASPECT}:1; "
+            f"The picture is {width}x{height} pixels, and Qwen2-VL reads nothing longer than {MAX_ASPECT}:1; "
             "crop it or pad it first."
         )
     rows, columns = round(height / factor) * factor, round(width / factor) * factor

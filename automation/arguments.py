@@ -13,20 +13,42 @@ BUNDLED = "demo"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "demo"
 BUNDLED_SIZE = 128
 PUBLISHED_SIZE = 1024
+USUAL_PORT, LAST_PORT = 8188, 65535
 PROMPT_BUDGET = 256  # image tokens beside a prompt, as published; the bundled model knows its own number only
 MAX_RADIUS = 10
+MAX_SENTENCE = 380
+MAX_WORD = 200
+
+
+def sentence(text: object) -> str:
+    """A message as one line of bearable length that ends with a full stop. What a terminal would obey is escaped, a
+    name or value that is too long loses its middle, and an address what it says of user and password."""
+    line = " ".join(_bearable(word) for word in str(text).split())
+    if len(line) > MAX_SENTENCE:
+        line = line[: MAX_SENTENCE - 3].rstrip() + "..."
+    return line.rstrip(".") + "."
+
+
+def _bearable(word: str) -> str:
+    before, at, host = word.rpartition("@")
+    if at and ":" in before:
+        scheme, slashes, _ = before.partition("://")
+        word = f"{scheme}{slashes}...@{host}" if slashes else f"...@{host}"
+    if len(word) > MAX_WORD:
+        word = f"{word[: MAX_WORD // 2]}...{word[-20:]}"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in word)
 
 
 class Parser(argparse.ArgumentParser):
     """Answers a wrong argument with one sentence and exit status 2, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {sentence(message)}\n")
 
 
 def file(text: str) -> Path:
     """An existing file, as an absolute path."""
-    path = _absolute(text)
+    path = absolute(text)
     if not os.path.isfile(path):
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
@@ -34,7 +56,9 @@ def file(text: str) -> Path:
 
 def folder(text: str) -> Path:
     """A folder that exists or can be made, as an absolute path."""
-    path = _absolute(text)
+    if not text:
+        raise argparse.ArgumentTypeError("give the name of a folder, such as . for the one you are in")
+    path = absolute(text)
     if os.path.lexists(path) and not os.path.isdir(path):
         raise argparse.ArgumentTypeError(f"{text} is not a folder")
     return path
@@ -42,7 +66,7 @@ def folder(text: str) -> Path:
 
 def checkpoint(text: str) -> str:
     """Plain names stay, a folder becomes its absolute path, and the bundled folder its name, which no other has."""
-    path = Path(os.path.abspath(os.path.expanduser(text)))  # a link keeps its name, .. gets one
+    path = Path(os.path.abspath(absolute(text)))  # a link keeps its name, .. gets one
     if not text or not os.path.isdir(path):
         if not text or Path(text).name != text:
             raise argparse.ArgumentTypeError(f"there is no folder {text}")
@@ -73,5 +97,9 @@ def whole(smallest: int, largest: int) -> Callable[[str], int]:
     return parse
 
 
-def _absolute(text: str) -> Path:
-    return Path(os.path.expanduser(text)).absolute()
+def absolute(text: str) -> Path:
+    """A path as given, made absolute; ~ is the home folder."""
+    try:
+        return Path(os.path.expanduser(text)).absolute()
+    except FileNotFoundError:
+        raise argparse.ArgumentTypeError("the folder you are in is gone; change to another one") from None

@@ -7,22 +7,26 @@ inside, one background loop carries aiohttp.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import queue
+import re
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 
 Event = dict[str, Any]  # {"type": "progress", "data": {...}} as the server sent it
 
 ANSWER_TIMEOUT = 60.0
-QUIET = 5.0  # seconds without a message after which the server is asked whether the prompt is still there
+QUIET = 5.0  # seconds without a message of a prompt after which the server is asked whether it is still there
+WORKER = re.compile(r"Thread-\d+ \(prompt_worker\)")  # ComfyUI's thread: Python logs its name when it ends by an error
 
 
 class ComfyError(Exception):
@@ -57,6 +61,10 @@ class RunInterrupted(ComfyError):
     """Somebody interrupted the prompt or took it out of the queue."""
 
 
+class WorkerDied(ComfyError):
+    """The server answers, but what runs its prompts has ended, so that none of them ever will."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A prompt that ended well.
@@ -73,16 +81,20 @@ class Run:
 
 
 class ComfyClient:
+    """`url`: the server's address; a user and password in it are sent, and shown in no error."""
+
     def __init__(self, url: str):
-        self.url = url.rstrip("/")
+        address = urlsplit(url.rstrip("/"))
+        user, at, host = address.netloc.rpartition("@")
+        name, _, password = user.partition(":")
+        self.url = urlunsplit(address._replace(netloc=host))
+        self._auth = aiohttp.BasicAuth(unquote(name), unquote(password), "utf-8") if at else None
 
     def device(self) -> str:
         """The type of the device that ComfyUI computes on, such as "cuda" or "cpu"."""
         answer = _wait(self._json("GET", "/system_stats"))
-        try:
-            return answer["devices"][0]["type"]
-        except (KeyError, IndexError, TypeError):
-            raise ComfyError(f"What answers on {self.url} is not ComfyUI") from None
+        with self.reading():
+            return _text(answer["devices"][0]["type"])
 
     def object_info(self) -> dict[str, Any]:
         """Every node the server knows, with its inputs and outputs."""
@@ -90,7 +102,12 @@ class ComfyClient:
 
     def upload_image(self, path: str | Path) -> str:
         """Put a picture into the server's input folder; returns the name a LoadImage node takes."""
-        return _wait(self._upload(Path(path)))
+        path = Path(path)
+        return self.upload(path.name, path.read_bytes())
+
+    def upload(self, name: str, data: bytes) -> str:
+        """Put a file of some bytes there, under that name or one like it, which is returned."""
+        return _wait(self._upload(name, data))
 
     def run(
         self,
@@ -101,7 +118,7 @@ class ComfyClient:
         """Queue a prompt and wait for its end. `on_event` sees each message as it arrives, in the calling thread, and
         may call the client. `prompt_id` is a UUID as str(uuid.uuid4()) writes it, for `cancel`.
 
-        Raises PromptRejected, NodeFailed, RunInterrupted or ServerUnreachable.
+        Raises PromptRejected, NodeFailed, RunInterrupted, WorkerDied or ServerUnreachable.
         """
         arriving: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         work = asyncio.run_coroutine_threadsafe(self._run(prompt, arriving.put, prompt_id), _loop())
@@ -116,7 +133,8 @@ class ComfyClient:
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
         """The bytes of a file as an output names it: {"filename", "subfolder", "type"}."""
-        wanted = {key: image[key] for key in ("filename", "subfolder", "type")}
+        with self.reading():
+            wanted = {key: _text(image[key]) for key in ("filename", "subfolder", "type")}
         return _wait(self._request("GET", "/view", params=wanted))
 
     def interrupt(self) -> None:
@@ -128,6 +146,14 @@ class ComfyClient:
         gives up a run may do so while it is being sent. Harmless when the prompt has ended."""
         _wait(self._cancel_arriving(prompt_id))
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Where an answer of the server is taken apart: what is not as ComfyUI's comes out as a ComfyError."""
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise ComfyError(f"What answers on {self.url} is not ComfyUI, or not one that can be understood") from error
+
     # -- inside the loop
 
     async def _request(self, method: str, path: str, **options: Any) -> bytes:
@@ -138,10 +164,8 @@ class ComfyClient:
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
         answer = await self._request(method, path, **options)
-        try:
+        with self.reading():
             return json.loads(answer)
-        except ValueError:
-            raise ComfyError(f"What answers on {self.url} is not ComfyUI") from None
 
     async def _cancel_arriving(self, prompt_id: str) -> None:
         for _ in range(5):
@@ -155,12 +179,13 @@ class ComfyClient:
         await self._request("POST", "/queue", json={"delete": [prompt_id]})
         await self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
 
-    async def _upload(self, path: Path) -> str:
+    async def _upload(self, name: str, data: bytes) -> str:
         form = aiohttp.FormData(quote_fields=False)  # quoted, the server would store a%20b.png
-        name = "".join(character if character.isprintable() else "_" for character in path.name)
-        form.add_field("image", path.read_bytes(), filename=name)
+        name = "".join(character if character.isprintable() else "_" for character in name)
+        form.add_field("image", data, filename=name)
         answer = await self._json("POST", "/upload/image", data=form)
-        return f"{answer['subfolder']}/{answer['name']}".lstrip("/")
+        with self.reading():
+            return f"{_text(answer['subfolder'])}/{_text(answer['name'])}".lstrip("/")
 
     async def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None], prompt_id: str | None) -> Run:
         client_id = uuid.uuid4().hex
@@ -168,62 +193,95 @@ class ComfyClient:
         async with self._connection() as session:
             # the heartbeat ends the wait for a server that is gone without closing the connection
             async with session.ws_connect(address, heartbeat=ANSWER_TIMEOUT, max_msg_size=0) as socket:
+                await self._hear_log(session, client_id)
                 body = {"prompt": prompt, "client_id": client_id, **({"prompt_id": prompt_id} if prompt_id else {})}
                 prompt_id = await self._submit(session, body)
                 events = await self._follow(socket, prompt_id, on_event)
         entry = await self._history(prompt_id)
-        return _outcome(prompt_id, events, entry)
+        with self.reading():
+            return _outcome(prompt_id, events, entry)
 
     def _connection(self) -> _Connection:
-        return _Connection(self.url)
+        return _Connection(self.url, self._auth)
+
+    async def _hear_log(self, session: aiohttp.ClientSession, client_id: str) -> None:
+        """Have the server send what it logs, where alone the end of its prompt worker is told; harmless when it
+        does not."""
+        wanted = {"clientId": client_id, "enabled": True}
+        async with session.patch(f"{self.url}/internal/logs/subscribe", json=wanted):
+            pass
 
     async def _submit(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> str:
         async with session.post(f"{self.url}/prompt", json=body) as response:
             if response.status not in (200, 400):
                 raise ComfyError(f"{self.url} answered {response.status} {response.reason} to a prompt")
-            answer = await response.json()
-        node_errors = answer["node_errors"]
-        if response.status == 200 and node_errors:  # the server would run the rest of the graph without these
-            await self._cancel(answer["prompt_id"])
-        if node_errors or "error" in answer:
-            raise PromptRejected(_rejection(answer.get("error"), node_errors), node_errors)
-        return answer["prompt_id"]
+            data = await response.read()
+        with self.reading():
+            answer = json.loads(data)
+            node_errors = answer["node_errors"]
+            rejection = _rejection(answer.get("error"), node_errors) if node_errors or "error" in answer else None
+            prompt_id = None if response.status == 400 else _text(answer["prompt_id"])
+        if rejection:
+            if prompt_id:  # the server would run the rest of the graph without these
+                await self._cancel(prompt_id)
+            raise PromptRejected(rejection, node_errors)
+        if prompt_id is None:
+            raise ComfyError(f"{self.url} answered {response.status} {response.reason} to a prompt")
+        return prompt_id
 
     async def _follow(
         self, socket: aiohttp.ClientWebSocketResponse, prompt_id: str, on_event: Callable[[Event], None]
     ) -> list[Event]:
         """Messages of this prompt until it has ended, the connection breaks or the server no longer knows it."""
         events: list[Event] = []
+        clock = asyncio.get_running_loop().time
+        quiet = clock() + QUIET
         while True:
             try:
-                message = await socket.receive(QUIET)
+                message = await socket.receive(max(quiet - clock(), 0.001))
             except asyncio.TimeoutError:
                 if await self._is_queued(prompt_id):
+                    quiet = clock() + QUIET
                     continue
                 return events
             if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
                 return events
             if message.type != aiohttp.WSMsgType.TEXT:  # previews
                 continue
-            event = json.loads(message.data)
-            if not isinstance(event["data"], dict) or event["data"].get("prompt_id") != prompt_id:
-                continue
+            with self.reading():
+                event = json.loads(message.data)
+                if event["type"] == "logs":
+                    self._check_worker(event["data"]["entries"])
+                if not isinstance(event["data"], dict) or event["data"].get("prompt_id") != prompt_id:
+                    continue
+                _check_event(event)
             events.append(event)
             on_event(event)
+            quiet = clock() + QUIET
             if event["type"] == "executing" and event["data"]["node"] is None:  # sent once the history is written
                 return events
 
+    def _check_worker(self, logged: Iterable[Mapping[str, str]]) -> None:
+        if WORKER.search("".join(part["m"] for part in logged)):
+            raise WorkerDied(
+                f"The prompt worker of the ComfyUI on {self.url} has died, so that no prompt will end there; restart "
+                "it, and see in its log what it died of"
+            )
+
     async def _is_queued(self, prompt_id: str) -> bool:
         queue = await self._json("GET", "/queue")
-        return any(item[1] == prompt_id for item in [*queue["queue_running"], *queue["queue_pending"]])
+        with self.reading():
+            return any(item[1] == prompt_id for item in [*queue["queue_running"], *queue["queue_pending"]])
 
     async def _history(self, prompt_id: str) -> dict[str, Any] | None:
         """How the prompt ended, None when the server does not know of an end."""
         try:
             queued = await self._is_queued(prompt_id)  # first: what has left the queue is in the history
-            entry = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
+            entries = await self._json("GET", f"/history/{prompt_id}")
         except ServerUnreachable as error:
             raise ServerUnreachable(f"{self.url} stopped answering while it ran the prompt") from error
+        with self.reading():
+            entry = entries.get(prompt_id)
         if queued and entry is None:
             raise ServerUnreachable(f"The connection to {self.url} broke while it ran the prompt")
         return entry
@@ -232,18 +290,33 @@ class ComfyClient:
 class _Connection:
     """An aiohttp session whose connection errors come out as ServerUnreachable."""
 
-    def __init__(self, url: str):
-        self._url = url
+    def __init__(self, url: str, auth: aiohttp.BasicAuth | None):
+        self._url, self._auth = url, auth
 
     async def __aenter__(self) -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=ANSWER_TIMEOUT)
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        self._session = aiohttp.ClientSession(timeout=timeout, auth=self._auth)
         return self._session
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
         await self._session.close()
-        if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError, OSError)):
+        if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError, OSError, UnicodeError)):
             raise ServerUnreachable(f"No ComfyUI answers on {self._url}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _check_event(event: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError for a message that is not as ComfyUI's, in what is read of it here and by others."""
+    data = event["data"]
+    if event["type"] in ("executing", "progress") and not isinstance(data["node"], (str, type(None))):
+        raise TypeError("a node's id is a text")
+    if event["type"] == "progress" and not all(isinstance(data[key], (int, float)) for key in ("value", "max")):
+        raise TypeError("progress is told in numbers")
 
 
 def _outcome(prompt_id: str, events: list[Event], entry: dict[str, Any] | None) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -15,10 +16,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET
 from .client import ComfyClient, ComfyError, PromptRejected
+from .console import console
 from .graphs import variation
+from .installation import check_checkpoint
 from .options import demo_options
+from .output import write_file
 from .progress import Progress
-from .server import ComfyServer, ServerFailed, default_comfyui, leave_on_terminate
+from .server import ComfyServer, ServerFailed, default_comfyui, has_accelerator, leave_on_terminate
 from .sheet import contact_sheet, focus_overlay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,14 +32,13 @@ LOG = ROOT / ".dev" / "demo.log"
 
 def main() -> None:
     leave_on_terminate()
-    options = demo_options(sys.argv[1:])
-    try:
-        make(options)
-    except (ComfyError, ServerFailed) as error:
-        print(f"\ndemo: {error}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
-        sys.exit(2 if isinstance(error, PromptRejected) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with console("demo"):
+        options = demo_options(sys.argv[1:])
+        try:
+            make(options)
+        except (ComfyError, ServerFailed) as error:
+            print(f"\ndemo: {error}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
+            sys.exit(2 if isinstance(error, PromptRejected) else 1)
 
 
 def make(options: Namespace) -> None:
@@ -51,13 +54,17 @@ def make(options: Namespace) -> None:
         checkpoint = Path(checkpoint).name
     circle = tuple(float(part) for part in options.focus.split(",")) if options.focus else None
     dots = json.dumps([dict(zip("xyrw", (*circle, 1), strict=True))]) if circle else ""
+    comfyui = default_comfyui()
+    check_checkpoint(comfyui, checkpoint, environment.get("CHECKPOINT_DIR") or os.environ.get("CHECKPOINT_DIR"))
+    has_accelerator(sys.executable)  # takes seconds: before there is anything to clean up
 
     started = time.monotonic()
     print("Starting ComfyUI ...", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folders = {f"{kind}_dir": Path(scratch, kind) for kind in ("output", "input", "temp", "user")}
         extra = ["--disable-api-nodes"]  # starts sooner
-        with ComfyServer(default_comfyui(), extra_args=extra, env=environment, log=LOG, **folders) as server:
+        own = {"env": environment, "log": LOG, "leftovers": [Path(scratch)], **folders}
+        with ComfyServer(comfyui, extra_args=extra, **own) as server:
             print(f"  answers on {server.url} after {time.monotonic() - started:.1f} s", flush=True)
             client = ComfyClient(server.url)
             _require_checkpoint(client, checkpoint)
@@ -95,10 +102,12 @@ def make(options: Namespace) -> None:
     print("Wrote")
     for seed, data in pictures.items():
         path = prefix.with_name(f"{prefix.name}_seed{seed}.png")
-        path.write_bytes(data)
+        write_file(path, data)
         print(f"  {path}")
     path = prefix.with_name(f"{prefix.name}_sheet.png")
-    sheet.save(path)
+    drawn = io.BytesIO()
+    sheet.save(drawn, "PNG")
+    write_file(path, drawn.getvalue())
     print(f"  {path}\nin {time.monotonic() - started:.0f} s.")
 
 

@@ -20,21 +20,25 @@ from typing import Any
 from . import graphs
 from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET, PUBLISHED_SIZE
 from .client import ComfyClient, ComfyError, Event
+from .masks import grey_mask
 from .request import Request
 
 __all__ = ["Picture", "Request", "generate", "prompts"]
 
 TURBO = "fp8_e4m3fn"
+PNG = b"\x89PNG"
 PACK = "ComfyUI-Qwen2VL-Flux"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was made. data: the PNG file as ComfyUI wrote it, with the workflow in it."""
+    """A picture that was made. data: the PNG file as ComfyUI wrote it, with the workflow in it. number: which of the
+    pictures of its prompt, from 1; together they share the seed."""
 
     seed: int
     data: bytes
     prompt: graphs.Prompt
+    number: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,14 @@ WEIGHTS = {
         "Qwen2VLFluxControlNetLoader", "controlnet", "ControlNet folder", "FLUX.1-dev-Controlnet-Union", "controlnet"
     ),
     "depth_model": _Weights(
-        "DepthAnythingV2Loader", "file", "Depth Anything V2 file", "depth_anything_v2_vitl.pth", "depthanything"
+        "Qwen2VLFluxDepthAnythingV2Loader",
+        "file",
+        "Depth Anything V2 file",
+        "depth_anything_v2_vitl.pth",
+        "depthanything",
     ),
-    "line_model": _Weights("AnyLineLoader", "file", "AnyLine file", "MTEED.pth", "anyline"),
-    "sam2_model": _Weights("SAM2Loader", "file", "SAM 2 file", "sam2_hiera_large.pt", "sam2"),
+    "line_model": _Weights("Qwen2VLFluxAnyLineLoader", "file", "AnyLine file", "MTEED.pth", "anyline"),
+    "sam2_model": _Weights("Qwen2VLFluxSAM2Loader", "file", "SAM 2 file", "sam2_hiera_large.pt", "sam2"),
 }
 
 
@@ -65,7 +73,7 @@ def generate(
     client: ComfyClient,
     watch: Callable[[int, graphs.Prompt], Callable[[Event], None]] | None = None,
 ) -> Iterator[Picture]:
-    """Make the pictures one after the other, each yielded as soon as it is done.
+    """Make the pictures, prompt after prompt, those of each yielded as soon as it is done.
 
     `watch(seed, prompt)` gives what sees the messages of a prompt, in the calling thread. What interrupts this thread
     (Ctrl-C among it) takes the prompt off the server. Raises ComfyError with one sentence.
@@ -80,20 +88,30 @@ def generate(
             with contextlib.suppress(ComfyError):  # the server is gone, and the prompt with it
                 client.cancel(prompt_id)
             raise
-        yield Picture(seed, client.fetch(run.outputs["save"]["images"][0]), prompt)
+        with client.reading():
+            images = list(run.outputs["save"]["images"])
+        for number, image in enumerate(images, start=1):
+            data = client.fetch(image)
+            if not data.startswith(PNG):
+                raise ComfyError(f"What {client.url} hands out as a picture is no PNG file")
+            yield Picture(seed, data, prompt, number)
 
 
 def prompts(request: Request, client: ComfyClient) -> Iterator[tuple[int, graphs.Prompt]]:
-    """The seed and the prompt of each picture, with the pictures they read uploaded. Raises ComfyError when the server
+    """The seed and the prompt of each batch, with the pictures they read uploaded. Raises ComfyError when the server
     lacks a node or weights that they need."""
     known = client.object_info()
-    settled = _with_weights(request, known, client.url)
-    for entry in prompt_for(settled).values():
-        _inputs(known, entry["class_type"], client.url)
-    given = (request.input_image, request.reference_image, request.mask_image)
+    with client.reading():
+        settled = _with_weights(request, known, client.url)
+        _check_nodes(settled, known, client.url)
+    given = (request.input_image, request.reference_image)
     names = {path: _uploaded(path, client) for path in given if path}
-    for seed in range(request.seed, request.seed + request.image_count):
-        yield seed, prompt_for(replace(settled, seed=seed, image_count=1), names.__getitem__)
+    if request.mask_image:
+        mask = request.mask_image / "mask"  # not its own path, which the input picture may have, too
+        names[mask] = _uploaded_mask(request.mask_image, client)
+        settled = replace(settled, mask_image=mask)
+    for seed, size in enumerate(request.batches, start=request.seed):
+        yield seed, prompt_for(replace(settled, seed=seed, image_count=size, batch_size=size), names.__getitem__)
 
 
 def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path.name) -> graphs.Prompt:
@@ -110,6 +128,7 @@ def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path
         "steps": request.steps,
         "guidance": request.guidance_scale,
         "seed": request.seed,
+        "batch_size": request.batch_size,
         "as_published": request.as_published,
     }
     image = name(request.input_image)
@@ -145,6 +164,19 @@ def _uploaded(path: Path, client: ComfyClient) -> str:
         return client.upload_image(path)
     except OSError as error:
         raise ComfyError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _uploaded_mask(path: Path, client: ComfyClient) -> str:
+    try:
+        grey = grey_mask(path)
+    except ValueError as error:
+        raise ComfyError(str(error)) from None
+    return _uploaded(path, client) if grey is None else client.upload(f"{path.stem}_grey.png", grey)
+
+
+def _check_nodes(request: Request, known: dict[str, Any], url: str) -> None:
+    for entry in prompt_for(request).values():
+        _inputs(known, entry["class_type"], url)
 
 
 def _with_weights(request: Request, known: dict[str, Any], url: str) -> Request:

@@ -8,15 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from .arguments import BUNDLED, MAX_RADIUS, Parser, checkpoint, file, folder, holds_components, whole
-from .request import ASPECT_RATIOS, HINTS, MAX_SEED, MODES, REDRAWING, Point, Request
+from .arguments import BUNDLED, MAX_RADIUS, Parser, absolute, checkpoint, file, folder, holds_components, whole
+from .request import ASPECT_RATIOS, HINTS, MAX_BATCH, MAX_SEED, MODES, REDRAWING, Point, Request
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
 DOT_RANGES = {"x": (0.0, 1.0), "y": (0.0, 1.0), "r": (0.0, MAX_RADIUS), "w": (-1.0, 1.0)}
-MAX_SENTENCE = 380
 
 
 @dataclass(frozen=True)
@@ -31,19 +30,6 @@ class Options:
     device: str | None
     save_prompt: Path | None
     remarks: tuple[str, ...]
-
-
-def sentence(text: object) -> str:
-    """A message as one line of bearable length that ends with a full stop."""
-    line = " ".join(str(text).split())
-    if len(line) > MAX_SENTENCE:
-        line = line[: MAX_SENTENCE - 3].rstrip() + "..."
-    return line.rstrip(".") + "."
-
-
-class _Parser(Parser):
-    def error(self, message: str) -> NoReturn:
-        super().error(sentence(message))
 
 
 def generate_options(arguments: Sequence[str]) -> Options:
@@ -69,7 +55,7 @@ def generate_options(arguments: Sequence[str]) -> Options:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="generate.py",
         description="Make pictures with Qwen2VL-Flux: through the ComfyUI that is running, or one started for it.",
         epilog="Ctrl-C stops the picture that is being made and keeps those that are done.",
@@ -98,7 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--image_count", type=whole(1, 1000), metavar="N", help="how many pictures (default: 1)")
     what.add_argument(
-        "--seed", type=whole(0, MAX_SEED), metavar="N", help="of the first picture, then 1 more each (default: random)"
+        "--batch_size",
+        type=whole(1, MAX_BATCH),
+        metavar="N",
+        help="how many of them a prompt makes at once, which takes that much more memory (default: 1)",
+    )
+    what.add_argument(
+        "--seed",
+        type=whole(0, MAX_SEED),
+        metavar="N",
+        help="of the first prompt, then 1 more each; the pictures of a batch share one (default: random)",
     )
     what.add_argument(
         "--aspect_ratio",
@@ -238,15 +233,18 @@ def _address(text: str) -> str:
     try:
         address = urlsplit(text)
         good = address.scheme in ("http", "https") and address.hostname and address.port != 0
+        good = good and ":" not in unquote(address.username or "")  # it would begin the password
+        (address.hostname or "").encode("idna")  # no part of a name has more than 63 letters
     except ValueError:
         good = False
     if not good or address.query or address.fragment or any(character.isspace() for character in text):
-        raise argparse.ArgumentTypeError(f"write the address like {DEFAULT_SERVER}, not {text}")
+        shown = f"...@{text.rpartition('@')[2]}" if "@" in text else text  # without its password
+        raise argparse.ArgumentTypeError(f"write the address like {DEFAULT_SERVER}, not {shown}")
     return text.rstrip("/")
 
 
 def _writable(text: str) -> Path:
-    path = Path(os.path.expanduser(text)).absolute()
+    path = absolute(text)
     if not text or os.path.isdir(path):
         raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is not a file that could be written")
     if not os.access(path if os.path.exists(path) else path.parent, os.W_OK):

@@ -43,7 +43,8 @@ class Hint:
 class Settings:
     """What every mode can be told.
 
-    weight_dtype is that of the transformer; the encoder stays as it is stored. dots and focus_on (an object of the
+    weight_dtype is that of the transformer; the encoder stays as it is stored. reference_strength, 0 to 1, is how much
+    the picture that is encoded counts. dots and focus_on (an object of the
     picture that is encoded) bring the focus nodes, a prompt brings T5. aspect_ratio None is 1:1 for variations and
     the picture's own shape elsewhere. as_published does what the published script does where this pack's default is
     another: a focus needs a reference, a ControlNet starts from pure noise, and with a mask hears one hint only.
@@ -56,6 +57,7 @@ class Settings:
     focus_on: Object | None = None
     focus_mode: str = "scale"
     token_budget: int = 0
+    reference_strength: float = 1.0
     aspect_ratio: str | None = None
     size: int = 128
     batch_size: int = 1
@@ -169,6 +171,8 @@ def _redrawn(
         if reference:
             graph["encode_control"] = _encode(told, "image")
             graph["connect"]["inputs"]["control_tokens"] = ["encode_control", 0]
+        elif "focus" in graph:
+            graph["connect"]["inputs"]["control_tokens"] = ["encode", 0]
         hints = heard(hints, masked=mask is not None, as_published=told.as_published)
         graph |= _control(hints, control_net)
         conditioning = [f"{hints[-1].kind}_control", 0]
@@ -194,7 +198,12 @@ def _tokens(told: Settings, picture: str, focused: bool) -> Prompt:
         "qwen2vl": node("Qwen2VLLoader", checkpoint=told.checkpoint, weight_dtype="default"),
         "encode": _encode(told, picture),
         "connect": node(
-            "Qwen2VLConnector", qwen2vl=["qwen2vl", 0], tokens=["encode", 0], clip=["text", 0], prompt=told.prompt
+            "Qwen2VLConnector",
+            qwen2vl=["qwen2vl", 0],
+            tokens=["encode", 0],
+            clip=["text", 0],
+            prompt=told.prompt,
+            strength=told.reference_strength,
         ),
     }
     if not focused or not (told.dots.strip() or told.focus_on):
@@ -235,9 +244,9 @@ def _mask_link(mask: str | Object) -> Link:
 
 def _segment(found: Object, picture: str) -> Prompt:
     return {
-        "sam2": node("SAM2Loader", file=found.model),
+        "sam2": node("Qwen2VLFluxSAM2Loader", file=found.model),
         "segment": node(
-            "SAM2Segment",
+            "Qwen2VLFluxSAM2Segment",
             sam2=["sam2", 0],
             image=[picture, 0],
             points=found.points,
@@ -249,8 +258,8 @@ def _segment(found: Object, picture: str) -> Prompt:
 
 
 ANNOTATORS = {
-    "depth": ("DepthAnythingV2Loader", "DepthAnythingV2Map", "depth_anything", {}, "depth"),
-    "line": ("AnyLineLoader", "AnyLineMap", "anyline", {"resolution": 1280}, "canny"),
+    "depth": ("Qwen2VLFluxDepthAnythingV2Loader", "Qwen2VLFluxDepthAnythingV2Map", "depth_anything", {}, "depth"),
+    "line": ("Qwen2VLFluxAnyLineLoader", "Qwen2VLFluxAnyLineMap", "anyline", {"resolution": 1280}, "canny"),
 }
 """By kind of hint: loader, node that makes the map, its input for the model, its settings, union mode."""
 

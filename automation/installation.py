@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .arguments import BUNDLED, holds_components
+
 PACK = "ComfyUI-Qwen2VL-Flux"
 
 
@@ -29,20 +31,59 @@ def python_in(folder: Path) -> Path:
 def existing_comfyui(path: str) -> tuple[Path, Path]:
     """The ComfyUI folder that COMFYUI_PATH names and its interpreter: COMFYUI_PYTHON, one in or beside the folder, or
     the running one. Raises Problem when one of them is not there."""
-    folder = Path(path).expanduser().resolve()
-    if not (folder / "main.py").is_file():
+    folder = Path(os.path.realpath(os.path.expanduser(path)))
+    if not os.path.isfile(folder / "main.py"):
         raise Problem(f"COMFYUI_PATH={path} is not a ComfyUI folder: it has no main.py")
-    if os.environ.get("COMFYUI_PYTHON"):
-        python = Path(os.environ["COMFYUI_PYTHON"]).expanduser().absolute()
-        if not python.is_file():
-            raise Problem(f"COMFYUI_PYTHON={python} does not exist")
-        return folder, python
+    python = named_python() or _python_around(folder) or Path(sys.executable)
+    return folder, python
+
+
+def named_python() -> Path | None:
+    """The interpreter that COMFYUI_PYTHON names, None when it names none. Raises Problem when it is not one."""
+    if not os.environ.get("COMFYUI_PYTHON"):
+        return None
+    python = Path(os.path.abspath(os.path.expanduser(os.environ["COMFYUI_PYTHON"])))
+    if not os.path.isfile(python):
+        raise Problem(f"COMFYUI_PYTHON={python} does not exist")
+    if not has_packages(python):
+        raise Problem(f"COMFYUI_PYTHON={python} is not a Python that runs; set it to ComfyUI's interpreter")
+    return python
+
+
+def has_packages(python: Path, *packages: str) -> bool:
+    """Whether an interpreter runs and has all of some packages."""
+    code = "import sys, importlib.util as u; print('Python', all(map(u.find_spec, sys.argv[1:])))"
+    command = [str(python), "-c", code, *packages]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # not a program, or what it says is not text
+        return False
+    return done.stdout == "Python True\n"
+
+
+def check_checkpoint(comfyui: Path, name: str, named: str | Path | None) -> None:
+    """Raise Problem when a ComfyUI that is started here cannot know a checkpoint of that name. named: the folder in its
+    CHECKPOINT_DIR, if any."""
+    models = comfyui / "models" / "qwen2vl_flux"
+    places = [models, *([Path(named)] if named else [])]
+    found = any(holds_components(place / name) or place.name == name and holds_components(place) for place in places)
+    other_places = os.path.isfile(comfyui / "extra_model_paths.yaml")  # only ComfyUI reads them
+    if not (found or other_places or name == BUNDLED):
+        told = " or ".join(str(place) for place in places)
+        raise Problem(
+            f"There is no checkpoint {name!r} in {told}; put its folder, which holds qwen2-vl and flux, there, or give "
+            "its path"
+        )
+
+
+def _python_around(folder: Path) -> Path | None:
+    """The interpreter of an environment in or beside a folder."""
     for parent in (folder, folder.parent):
         inside = [python_in(parent / "venv"), python_in(parent / ".venv"), parent / "python_embeded" / "python.exe"]
         for python in inside:
             if python.is_file():
-                return folder, python
-    return folder, Path(sys.executable)
+                return python
+    return None
 
 
 def link_pack(custom_nodes: Path, pack: Path) -> None:

@@ -42,7 +42,7 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
         metavar="NAME|FOLDER",
         help="a name from models/qwen2vl_flux or a folder in the published layout (default: the bundled one)",
     )
-    parser.add_argument("--output", type=folder, default=folder("output"), help="default: ./output")
+    parser.add_argument("--output", type=folder, default="output", help="default: ./output")
     options = parser.parse_args(arguments)
     options.checkpoint = options.checkpoint or BUNDLED  # a default would be read as a folder from here
     bundled = options.checkpoint == BUNDLED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from .installation import Problem
@@ -30,20 +31,37 @@ def check_folder(folder: Path) -> None:
 
 def write_picture(folder: Path, stem: str, data: bytes) -> Path:
     """Write a picture under a name that is free: stem.png, stem_2.png, ... The folder is made when it is not there,
-    and what interrupts this (Ctrl-C among it) leaves no half picture. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    and what interrupts this (Ctrl-C among it) leaves no half picture. Raises Problem."""
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
         path = folder / (f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
-        try:
-            file = open(path, "xb")
-        except FileExistsError:
-            number += 1
-            continue
-        try:
-            with file:
-                file.write(data)
-        except BaseException:
-            path.unlink()
-            raise
+        with _told(path):
+            try:
+                file = open(path, "xb")
+            except FileExistsError:
+                number += 1
+                continue
+            try:
+                with file:
+                    file.write(data)
+            except BaseException:
+                path.unlink()
+                raise
         return path
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, over one that is there. Raises Problem."""
+    with _told(path):
+        path.write_bytes(data)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system says of writing there as a sentence; a full disk alone would not name the place."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem(f"{path} cannot be written ({error.strerror})") from None

@@ -15,6 +15,7 @@ CONTROLLED = ("controlnet", "controlnet-inpaint")
 HINTS = ("depth", "line")  # in the published order
 ASPECT_RATIOS = ("1:1", "16:9", "9:16", "2.4:1", "3:4", "4:3")
 MAX_SEED = 2**64 - 1
+MAX_BATCH = 64  # that of the nodes
 
 Point = tuple[float, float, int]
 
@@ -24,9 +25,10 @@ class Request:
     """Pictures to make; the names and defaults are those of the published script.
 
     dots: JSON text as in the node GridDot Focus. mask_points: x and y, 0..1 of width and height from the top left,
-    and 1 for what belongs to the object or 0 for what does not. Picture i has the seed `seed` + i; without one, the
-    first is drawn. line_mode and depth_mode: either alone, neither for both. aspect_ratio: without one, variations are
-    square and the other modes keep the picture's shape. size: side of 1:1 in pixels, else the checkpoint's own. An
+    and 1 for what belongs to the object or 0 for what does not. batch_size: how many of the pictures one prompt makes
+    at once; the last prompt makes what is left. Prompt i has the seed `seed` + i, for all its pictures; without one,
+    the first is drawn. line_mode and depth_mode: either alone, neither for both. aspect_ratio: without one, variations
+    are square and the other modes keep the picture's shape. size: side of 1:1 in pixels, else the checkpoint's own. An
     empty checkpoint is the first that the server lists, an empty controlnet, depth_model, line_model or sam2_model the
     one in the checkpoint's folder, or else the first; those of the bundled checkpoint go with it alone. Raises
     ValueError with one sentence when the mode lacks a picture or is given one it does not read.
@@ -40,6 +42,7 @@ class Request:
     mask_points: tuple[Point, ...] = ()
     dots: str = ""
     image_count: int = 1
+    batch_size: int = 1
     seed: int = field(default_factory=lambda: secrets.randbelow(2**32))
     aspect_ratio: str | None = None
     size: int | None = None
@@ -72,8 +75,19 @@ class Request:
             raise ValueError(f"the mode {self.mode} reads no mask; use {' or '.join(MASKED)}, or leave the mask out")
         if self.mode == "variation" and self.reference_image:
             raise ValueError("the mode variation reads no reference_image; give that picture as input_image")
-        if not 0 <= self.seed <= MAX_SEED - self.image_count + 1:
-            raise ValueError(f"the seeds of {self.image_count} pictures must lie in 0 to {MAX_SEED}, not {self.seed}")
+        if not 1 <= self.batch_size <= max(1, self.image_count):
+            raise ValueError(
+                f"batch_size is how many of the pictures one prompt makes; give 1 to image_count, which is "
+                f"{self.image_count}, not {self.batch_size}"
+            )
+        if not 0 <= self.seed <= MAX_SEED - len(self.batches) + 1:
+            raise ValueError(f"the seeds of {len(self.batches)} prompts must lie in 0 to {MAX_SEED}, not {self.seed}")
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """How many pictures each prompt makes."""
+        full, rest = divmod(self.image_count, self.batch_size)
+        return (self.batch_size,) * full + ((rest,) if rest else ())
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
+ATTENDED = Path(__file__).resolve().parent / "attended.py"
 START_TIMEOUT = 300.0
 _HAS_ACCELERATOR = (
     "import sys, torch; xpu = getattr(torch, 'xpu', None);"
@@ -28,14 +31,17 @@ class ServerFailed(Exception):
 
 def default_comfyui() -> Path:
     """COMFYUI_PATH, else the ComfyUI that dev.py sets up."""
-    return Path(os.environ.get("COMFYUI_PATH") or Path(__file__).resolve().parent.parent / ".dev" / "ComfyUI")
+    own = Path(__file__).resolve().parent.parent / ".dev" / "ComfyUI"
+    return Path(os.path.expanduser(os.environ.get("COMFYUI_PATH") or own))
 
 
 class ComfyServer:
     """`with ComfyServer(folder) as server: ... server.url ...`
 
     Directories that are not given are ComfyUI's own. `env` is added to this process's environment. `log` receives
-    everything the server prints; without it the server prints to our own output. Entering raises ServerFailed.
+    everything the server prints; without it the server prints to our own output. Entering raises ServerFailed. The
+    server ends with this process, however that ends; `leftovers` are the folders and files that it removes when this
+    process could not. It ends by itself when its prompt worker dies.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class ComfyServer:
         extra_args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        leftovers: Sequence[Path] = (),
     ):
         self.comfyui = Path(comfyui).absolute()
         self.python = str(python)
@@ -58,8 +65,11 @@ class ComfyServer:
         self.url = f"http://{HOST}:{self.port}"
         self.log = log
         self.process: subprocess.Popen | None = None
-        # waiting threads that spin make a busy machine with few cores many times slower
-        self._env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(env or {})}
+        # waiting threads that spin make a busy machine with few cores many times slower, and a message that the output
+        # cannot encode would end ComfyUI's prompt worker
+        settled = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+        self._env = {**settled, **(env or {})}
+        self._leftovers = json.dumps([str(path.absolute()) for path in leftovers])
         self._arguments = ["--listen", HOST, "--port", str(self.port), *extra_args]
         directories = {"output": output_dir, "input": input_dir, "temp": temp_dir, "user": user_dir}
         for kind, folder in directories.items():
@@ -78,9 +88,8 @@ class ComfyServer:
 
     def start(self) -> None:
         """Start ComfyUI and wait until it answers."""
-        if _answers(self.port):  # it would be taken for ours
-            raise ServerFailed(f"Another program is using port {self.port} already; stop it or choose another port")
-        command = [self.python, str(self.comfyui / "main.py"), *self._arguments]
+        _check_port(self.port)
+        command = [self.python, str(ATTENDED), self._leftovers, str(self.comfyui / "main.py"), *self._arguments]
         if not has_accelerator(self.python):
             command.append("--cpu")
         if self.log:
@@ -88,7 +97,7 @@ class ComfyServer:
         output = open(self.log, "wb") if self.log else None
         try:
             self.process = subprocess.Popen(
-                command, cwd=self.comfyui, env=self._env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command, cwd=self.comfyui, env=self._env, stdin=subprocess.PIPE, stdout=output, stderr=output
             )
         finally:
             if output:
@@ -101,14 +110,14 @@ class ComfyServer:
 
     def stop(self) -> None:
         """End the process; harmless when it has ended already."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None:
             return
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        with self.process:  # closes our end of its standard input
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the log, empty when the server prints to our own output."""
@@ -126,15 +135,19 @@ class ComfyServer:
             try:
                 with opener.open(f"{self.url}/system_stats", timeout=5):
                     return
-            except (urllib.error.URLError, OSError):
+            except (OSError, http.client.HTTPException):
                 time.sleep(0.1)
         late = f"ComfyUI did not answer on {self.url} within {START_TIMEOUT:.0f} s"
         raise ServerFailed(f"{late}\n{self.log_tail()}".rstrip())
 
 
 def leave_on_terminate() -> None:
-    """Make SIGTERM leave through the context managers, so that no server stays behind."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Make SIGTERM, and SIGHUP of a terminal that is closed, leave through the context managers, so that no server and
+    no folder stays behind."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 @functools.cache
@@ -143,12 +156,19 @@ def has_accelerator(python: str) -> bool:
     return subprocess.run([python, "-c", _HAS_ACCELERATOR], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+def _check_port(port: int) -> None:
+    """Raise ServerFailed when ComfyUI could not listen there, which it tells in a traceback, after half a minute."""
+    with socket.socket() as probe:
+        if os.name == "posix":  # a port that was used a moment ago is free; elsewhere this would take one in use
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                said = f"Another program is using port {port} already; stop it or choose another port"
+            else:
+                said = f"Port {port} cannot be used ({error.strerror}); choose another one, such as 8188"
+            raise ServerFailed(said) from None
 
 
 def _free_port() -> int:

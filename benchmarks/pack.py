@@ -13,13 +13,19 @@ COMFYUI = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI").reso
 
 
 def start_comfyui() -> None:
-    """Import what main.py has imported when it comes to the custom nodes; on the CPU unless there is a CUDA device."""
+    """Import what main.py has imported when it comes to the custom nodes; on the CPU unless there is a CUDA device.
+
+    utils comes first, as there: nodes puts the folder comfy, which has a utils of its own, at the head of the path.
+    """
     sys.path[:] = [str(COMFYUI), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
     sys.argv[1:] = []
     import torch
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
+    import utils.extra_config  # noqa: F401
+
+    # isort: split
     import execution  # noqa: F401
     import nodes  # noqa: F401
     import server  # noqa: F401

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..errors import CheckpointError
-from .folders import checkpoint_folder, list_checkpoints, of_demo
+from ..errors import CheckpointError, quoted
+from .folders import checkpoint_folders, of_demo, walk
 
 EXTENSIONS = (".safetensors", ".pth", ".pt")
 
@@ -53,7 +53,7 @@ def annotator_file(kind: str, name: str) -> Path:
     if name not in found:
         place = folder_paths.get_folder_paths(KINDS[kind].folder)[0]
         raise CheckpointError(
-            f"There is no {name!r} for this loader; put a file such as {KINDS[kind].example} into {place}."
+            f"There is no {quoted(name)} for this loader; put a file such as {KINDS[kind].example} into {place}."
         )
     return found[name]
 
@@ -62,9 +62,8 @@ def _found(kind: Kind) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in folder_paths.get_folder_paths(kind.folder):
         found = {**_weights(kind, Path(root), ""), **found}
-    for checkpoint in list_checkpoints():
-        root = checkpoint_folder(checkpoint) / kind.published
-        found.update(_weights(kind, root, f"{checkpoint}/{kind.published}/"))
+    for name, folder in checkpoint_folders().items():
+        found.update(_weights(kind, folder / kind.published, f"{name}/{kind.published}/"))
     return found
 
 
@@ -72,8 +71,7 @@ def _weights(kind: Kind, root: Path, prefix: str) -> dict[str, Path]:
     """Weight files anywhere below a folder, and its folders in the layout of Hugging Face under their own names, where
     the kind has such."""
     found: dict[str, Path] = {}
-    for place, folders, files in os.walk(root, followlinks=True):
-        folder = Path(place)
+    for folder, folders, files in walk(root):
         if kind.has_folders and folder != root and "config.json" in files:
             found[prefix + folder.relative_to(root).as_posix()] = folder
             folders.clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .files import check_state, read_state
 
 FIRST = "block_1.conv1.weight"
@@ -32,7 +32,7 @@ def read_anyline(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
     state = read_state(path)
     other = next((model for starts, model in OTHER_MODELS if any(name.startswith(starts) for name in state)), "")
     if FIRST not in state or other:
-        other = other or (f"another model (with {sorted(state)[0][:60]!r})" if state else "no tensors")
+        other = other or (f"another model (with {quoted(sorted(state)[0])})" if state else "no tensors")
         raise CheckpointError(f"{path} holds {other}, not AnyLine's TEED; choose MTEED.pth.")
     check_state(path, state, expected, "AnyLine's TEED")
     return {name: state[name] for name in expected}

@@ -11,11 +11,11 @@ import folder_paths
 import torch
 from comfy.ldm.flux.controlnet import ControlNetFlux
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .entries import MANY, Entries
 from .files import WeightFiles, check_layout, read_json
 from .flux import PATCH, SKELETON, diffusers_shapes, flux_params
-from .folders import checkpoint_folder, list_checkpoints, of_demo
+from .folders import checkpoint_folders, of_demo, walk
 
 PUBLISHED = "controlnet"
 """Subfolder of a checkpoint."""
@@ -35,8 +35,8 @@ def controlnet_folder(name: str) -> Path:
     if name not in found:
         place = folder_paths.get_folder_paths("controlnet")[0]
         raise CheckpointError(
-            f"There is no ControlNet folder {name!r}; put one with config.json into {place}, or into a checkpoint's "
-            f"folder under the name {PUBLISHED}."
+            f"There is no ControlNet folder {quoted(name)}; put one with config.json into {place}, or into a "
+            f"checkpoint's folder under the name {PUBLISHED}."
         )
     return found[name]
 
@@ -57,7 +57,9 @@ def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     raw = Entries(config_path)
     kind = raw.values.get("_class_name")
     if kind != CLASS:
-        raise CheckpointError(f"{raw.path} describes a {kind!r}, not a {CLASS}; put a ControlNet for FLUX.1 there.")
+        raise CheckpointError(
+            f"{raw.path} describes a {quoted(kind)}, not a {CLASS}; put a ControlNet for FLUX.1 there."
+        )
     params = flux_params(raw)
     modes = 0 if raw.values.get("num_mode") is None else raw.count("num_mode", MANY)
     extra = raw.count("extra_condition_channels") if raw.values.get("extra_condition_channels") else 0
@@ -74,13 +76,11 @@ def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _found() -> dict[str, Path]:
-    places = {
-        f"{checkpoint}/{PUBLISHED}": checkpoint_folder(checkpoint) / PUBLISHED for checkpoint in list_checkpoints()
-    }
+    places = {f"{name}/{PUBLISHED}": folder / PUBLISHED for name, folder in checkpoint_folders().items()}
     for root in folder_paths.get_folder_paths("controlnet"):
-        for place, _, files in sorted(os.walk(root, followlinks=True)):
+        for folder, _, files in sorted(walk(Path(root))):
             if "config.json" in files:
-                places.setdefault(Path(place).relative_to(root).as_posix(), Path(place))
+                places.setdefault(folder.relative_to(root).as_posix(), folder)
     return {name: folder for name, folder in places.items() if _may_be_for_flux(folder / "config.json")}
 
 
@@ -89,4 +89,4 @@ def _may_be_for_flux(config: Path) -> bool:
     try:
         return read_json(config).get("_class_name") in (None, CLASS)
     except CheckpointError:
-        return config.is_file()
+        return os.path.isfile(config)

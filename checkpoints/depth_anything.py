@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, plain, quoted
 from .entries import MANY, Entries
 from .files import WeightFiles, read_state
 
@@ -126,6 +126,8 @@ def read_depth_anything(path: Path) -> tuple[Path, Variant, dict[str, torch.Tens
     """
     if path.is_dir():
         files, config = WeightFiles(path, "model").files(), path / "config.json"
+        if not files:
+            raise CheckpointError(f"{path} holds no tensors, not Depth Anything V2; {EXAMPLE}.")
         file, variant = files[0], _described(Entries(config))
         state = {name: value for each in files for name, value in read_state(each).items()}
     else:
@@ -161,8 +163,8 @@ def _by_width(file: Path, state: Mapping[str, torch.Tensor]) -> Variant:
         if variant.width == _width(state):
             return variant
     raise CheckpointError(
-        f"{file} holds {PATCHES} as {list(state[PATCHES].shape)}, and Depth Anything V2 is 384 (vits), 768 (vitb) or "
-        "1024 (vitl) wide; choose one of these."
+        f"{file} holds {PATCHES} as {quoted(list(state[PATCHES].shape))}, and Depth Anything V2 is 384 (vits), "
+        "768 (vitb) or 1024 (vitl) wide; choose one of these."
     )
 
 
@@ -186,7 +188,7 @@ def _other_model(state: Mapping[str, torch.Tensor]) -> str:
     for pattern, model in OTHER_MODELS:
         if any(re.search(pattern, name) for name in state):
             return model
-    return f"another model (with {sorted(state)[0][:60]!r})"
+    return f"another model (with {quoted(sorted(state)[0])})"
 
 
 def _described(config: Entries) -> Variant:
@@ -228,13 +230,11 @@ def _checked_backbone(config: Entries) -> Entries:
     """The entries of the backbone, after telling Depth Anything V2 from metric models and from other models."""
     kind = config.raw("model_type")
     if kind != "depth_anything":
-        raise CheckpointError(
-            f"{config.path} describes the model {str(kind)[:40]!r}, not Depth Anything V2; {EXAMPLE}."
-        )
+        raise CheckpointError(f"{config.path} describes the model {quoted(kind)}, not Depth Anything V2; {EXAMPLE}.")
     estimates = config.raw("depth_estimation_type", "relative")
     if estimates != "relative":
         raise CheckpointError(
-            f"{config.path} describes a model of {str(estimates)[:40]} depth; take a Depth Anything V2 folder without "
+            f"{config.path} describes a model of {plain(estimates, 40)} depth; take a Depth Anything V2 folder without "
             "Metric in its name."
         )
     backbone = config.object("backbone_config")
@@ -262,5 +262,11 @@ def _in_original_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     for name in [name for name in renamed if SEPARATE.fullmatch(name)]:
         parts = [SEPARATE.sub(rf"\g<1>{part}\2", name) for part in ("query", "key", "value")]
         if all(part in renamed for part in parts):
-            renamed[SEPARATE.sub(r"\1qkv\2", name)] = torch.cat([renamed.pop(part) for part in parts])
+            try:
+                joined = torch.cat([renamed[part] for part in parts])
+            except RuntimeError:  # of shapes or kinds that belong to no model: the joined one is then missing
+                continue
+            for part in parts:
+                del renamed[part]
+            renamed[SEPARATE.sub(r"\1qkv\2", name)] = joined
     return renamed

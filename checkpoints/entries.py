@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .files import read_json
 
 WIDTH, MANY = 1 << 17, 1 << 10
@@ -44,7 +44,7 @@ class Entries:
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number above 0."""
         value = self.raw(name, default)
-        if not _is_number(value) or not 0 < value < math.inf:
+        if not _is_number(value) or not value > 0:
             raise self.garbled(name, "a number above 0")
         return float(value)
 
@@ -53,7 +53,7 @@ class Entries:
         value = self.raw(name, default)
         if not isinstance(value, list) or len(value) != length:
             raise self.garbled(name, f"a list of {length} numbers")
-        if not all(_is_number(item) and 0 < item < math.inf for item in value):
+        if not all(_is_number(item) and item > 0 for item in value):
             raise self.garbled(name, f"a list of {length} numbers above 0")
         return tuple(float(item) for item in value)
 
@@ -66,10 +66,10 @@ class Entries:
 
     def garbled(self, name: str, wanted: str) -> CheckpointError:
         """The error for an entry that is not what is wanted of it."""
-        shown = repr(self.values.get(name))
-        shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+        shown = quoted(self.values.get(name))
         return CheckpointError(f"{self.path} has {self._within}{name} {shown}, not {wanted}; download it again.")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a finite number, and one that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +12,25 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, plain, quoted
+from .pickles import check_pt
 
 AGAIN = "download it again"
 NESTS = ("model", "state_dict")
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""Kinds of numbers that weights are stored in, in the words of safetensors."""
+NAME = 100
+"""Characters of a tensor's or a shard's name that a sentence shows."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies, under which name, and its shape."""
+    """Where a tensor lies, under which name, its shape, and the kind of its numbers in the words of safetensors."""
 
     file: Path
     stored_as: str
     shape: tuple[int, ...]
+    kind: str
 
 
 class WeightFiles:
@@ -48,14 +56,14 @@ class WeightFiles:
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} has no weight_map; it is not a shard index, {AGAIN}.")
-        names = sorted({str(name) for name in weight_map.values()})
-        outside = [name for name in names if Path(name).name != name or name in ("", "..")]
-        if outside:
-            raise CheckpointError(f"{index} points outside its folder ({outside[0]!r}); {AGAIN}.")
-        missing = [name for name in names if not (self.folder / name).exists()]
+        for name in weight_map.values():
+            if not _is_shard(name):
+                raise CheckpointError(f"{index} names {quoted(name)}, not a .safetensors file beside it; {AGAIN}.")
+        names = sorted(set(weight_map.values()))
+        missing = [name for name in names if not os.path.exists(self.folder / name)]
         if missing:
             raise CheckpointError(
-                f"{self.folder} lacks {len(missing)} of {len(names)} shards ({', '.join(missing)}); "
+                f"{self.folder} lacks {len(missing)} of {len(names)} shards ({_first(missing)}); "
                 "download the missing files into that folder."
             )
         stored = [info for name in names for info in _read_header(self.folder / name)]
@@ -63,8 +71,8 @@ class WeightFiles:
         for tensor, name in weight_map.items():
             if (tensor, name) not in held:
                 raise CheckpointError(
-                    f"{self.folder / name} does not hold {tensor}, which {index.name} promises; the files are of "
-                    "different downloads, download the folder again."
+                    f"{self.folder / name} does not hold {plain(tensor, NAME)}, which {index.name} promises; the files "
+                    "are of different downloads, download the folder again."
                 )
         return stored
 
@@ -91,6 +99,17 @@ class WeightFiles:
             view = file.get_slice(info.stored_as)
             return torch.cat([view[row : row + 1] for row in rows]).to(dtype)
 
+    def warn_of_nan(self) -> None:
+        """Log which tensors hold NaN or infinity, as far as a look shows that takes no time: all of a vector, the first
+        row of what is larger."""
+        for path in self.files():
+            with _opened(path) as file:
+                looked_at = (
+                    (name, file.get_slice(name)[:1] if len(info.shape) > 1 else file.get_tensor(name))
+                    for name, info in ((info.stored_as, info) for info in self.infos.values() if info.file == path)
+                )
+                warn_of_nan(path, looked_at)
+
 
 def check_layout(
     files: WeightFiles,
@@ -100,7 +119,7 @@ def check_layout(
 ) -> None:
     """Raise CheckpointError unless the files hold exactly the expected tensors; `source` says who expects them.
 
-    `ignored` are name prefixes of tensors that may be there and are not used.
+    `ignored` are name prefixes of tensors that may be there and are not used. Warns of NaN as WeightFiles does.
     """
     prefixes = tuple(ignored)
     missing = [name for name in expected if name not in files.infos]
@@ -119,9 +138,14 @@ def check_layout(
         info = files.infos[name]
         if info.shape != tuple(shape):
             raise CheckpointError(
-                f"{info.file} holds {name} as {list(info.shape)} where {source} calls for {list(shape)}; "
+                f"{info.file} holds {name} as {quoted(list(info.shape))} where {source} calls for {list(shape)}; "
                 "config.json and weights are of different models, download the folder again."
             )
+        if info.kind not in FLOATS:
+            raise CheckpointError(
+                f"{info.file} holds {name} as {info.kind}, not as floating-point numbers; download the folder again."
+            )
+    files.warn_of_nan()
 
 
 def check_state(
@@ -139,7 +163,7 @@ def check_state(
     if missing:
         raise CheckpointError(f"{file} lacks {some(missing)}, which {model} calls for; {AGAIN}.")
     prefixes = tuple(ignored)
-    unknown = [name[:80] for name in state if name not in expected and not name.startswith(prefixes)]
+    unknown = [name for name in state if name not in expected and not name.startswith(prefixes)]
     if unknown:
         raise CheckpointError(
             f"{file} holds {some(unknown)}, which {model} does not know; it belongs to another model, choose another "
@@ -148,13 +172,24 @@ def check_state(
     for name, shape in expected.items():
         if tuple(state[name].shape) != tuple(shape):
             raise CheckpointError(
-                f"{file} holds {name} as {list(state[name].shape)} where {model} calls for {list(shape)}; {AGAIN}."
+                f"{file} holds {name} as {quoted(list(state[name].shape))} where {model} calls for {list(shape)}; "
+                f"{AGAIN}."
             )
         if not state[name].is_floating_point():
             raise CheckpointError(
                 f"{file} holds {name} as {str(state[name].dtype).removeprefix('torch.')}, not as floating-point "
                 f"numbers; {AGAIN}."
             )
+    warn_of_nan(file, ((name, state[name]) for name in expected))
+
+
+def warn_of_nan(file: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Log which of a file's tensors, if any, hold NaN or infinity."""
+    broken = [name for name, values in tensors if not values.float().isfinite().all()]
+    if broken:
+        logging.warning(
+            "%s", plain(f"{file} holds NaN or infinity in {some(broken)}; pictures come out black or wrong, {AGAIN}.")
+        )
 
 
 def read_json(path: Path) -> dict:
@@ -188,6 +223,7 @@ def read_pt(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(_missing(path))
     _reject_other_formats(path)
     try:
+        check_pt(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch's reader raises whatever a damaged or forbidden pickle leads it to
         raise CheckpointError(f"{path} is not a file of plain tensors, or it is cut short; {AGAIN}.") from None
@@ -196,7 +232,7 @@ def read_pt(path: Path) -> dict[str, torch.Tensor]:
     others = [name for name, value in state.items() if not _is_weight(value)] if isinstance(state, dict) else None
     if others and len(others) < len(state):
         raise CheckpointError(
-            f"{path} holds {str(others[0])[:80]!r} beside tensors of floating-point numbers; use the published file of "
+            f"{path} holds {quoted(others[0])} beside tensors of floating-point numbers; use the published file of "
             "plain weights."
         )
     if others is None or others:
@@ -219,21 +255,37 @@ def _nothing_found(folder: Path, stem: str) -> str:
         return _missing(folder / stem)
     shards = sorted(path.name for path in folder.glob(f"{stem}-*.safetensors"))
     if shards:
-        return f"{folder} has shards ({shards[0]}, …) but no {stem}.safetensors.index.json; download that file too."
+        shown = plain(shards[0], NAME)
+        return f"{folder} has shards ({shown}, ...) but no {stem}.safetensors.index.json; download that file too."
     return f"{folder} has neither {stem}.safetensors.index.json nor {stem}.safetensors; download its weights."
 
 
 def some(names: list[str]) -> str:
     """A list of tensor names that stays readable in a sentence."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
+    shown = plain(names[0], NAME)
+    return shown if len(names) == 1 else f"{shown} and {len(names) - 1} more tensors"
+
+
+def _first(names: list[str]) -> str:
+    """The first three of several file names."""
+    return ", ".join([plain(name, NAME // 2) for name in names[:3]] + ["..."] * (len(names) > 3))
+
+
+def _is_shard(name: object) -> bool:
+    """Whether an index may name it: a file in the index's own folder."""
+    return isinstance(name, str) and name.lower().endswith(".safetensors") and Path(name).name == name
 
 
 def _read_header(path: Path) -> list[TensorInfo]:
     with _opened(path) as file:
-        return [TensorInfo(path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys()]
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        return [TensorInfo(path, name, tuple(each.get_shape()), each.get_dtype()) for name, each in slices.items()]
 
 
 def _opened(path: Path):
+    for place in reversed((path, *path.parents)):
+        if not _is_text(place):
+            raise CheckpointError(f"{place} has a name that is not UTF-8 text, and safetensors needs one; rename it.")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError):
@@ -242,6 +294,14 @@ def _opened(path: Path):
             has_header = file.read(9)[8:] == b"{"
         reason = "is cut short or damaged" if has_header else "is not a safetensors file"
         raise CheckpointError(f"{path} {reason}; {AGAIN}.") from None
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reject_other_formats(path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .entries import MANY, Entries
-from .files import WeightFiles, check_layout, some
+from .files import FLOATS, WeightFiles, check_layout, some
 
 PATCH, LATENT_CHANNELS = 2, 16
 FLUX1_AXES = [16, 56, 56]
@@ -54,7 +54,7 @@ def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     kind = raw.values.get("_class_name")
     if kind != "FluxTransformer2DModel":
         raise CheckpointError(
-            f"{raw.path} describes a {kind!r}, not a FluxTransformer2DModel; put the checkpoint's own "
+            f"{raw.path} describes a {quoted(kind)}, not a FluxTransformer2DModel; put the checkpoint's own "
             "flux/transformer folder there."
         )
     params = flux_params(raw)
@@ -107,7 +107,8 @@ def diffusers_shapes(network: Flux, params: dict) -> dict[str, tuple[int, ...]]:
 def load_vae(folder: Path) -> comfy.sd.VAE:
     """The autoencoder of a checkpoint folder; raises CheckpointError when weights are missing or left over."""
     place = folder / "flux" / "vae"
-    path = WeightFiles(place, "diffusion_pytorch_model").only()
+    files = WeightFiles(place, "diffusion_pytorch_model")
+    path = files.only()
     state, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
     if "decoder.up_blocks.0.resnets.0.norm1.weight" in state:
         state = comfy.diffusers_convert.convert_vae_state_dict(state)
@@ -129,5 +130,17 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
             f"{path} is an autoencoder of {vae.latent_channels} latent channels, FLUX's has {LATENT_CHANNELS}; put "
             "FLUX's own vae folder there."
         )
-    vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (str(path), metadata, None))
+    other = [info for info in files.infos.values() if info.kind not in FLOATS]
+    if other:
+        raise CheckpointError(
+            f"{path} holds {some([info.stored_as for info in other])} as {other[0].kind}, not as floating-point "
+            "numbers; download FLUX's vae again."
+        )
+    files.warn_of_nan()
+    vae.patcher.cached_patcher_init = (_load_vae_patcher, (folder,))
     return vae
+
+
+def _load_vae_patcher(folder: Path, disable_dynamic: bool = False) -> ModelPatcher:
+    """The patcher of the autoencoder loaded anew, for another device; ComfyUI's VAE knows no `disable_dynamic`."""
+    return load_vae(folder).patcher

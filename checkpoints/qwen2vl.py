@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .entries import MANY, Entries
-from .files import WeightFiles, read_pt
+from .files import WeightFiles, read_pt, warn_of_nan
 
 PUBLISHED_PREFIX_IDS = (151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198, 151652)
 """<|im_start|>system You are a helpful assistant.<|im_end|> <|im_start|>user <|vision_start|> in Qwen2-VL's tokens."""
@@ -17,6 +17,8 @@ PUBLISHED_PREFIX_IDS = (151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151
 EMBEDDINGS = "model.embed_tokens.weight"
 UNUSED = ("lm_head.",)
 MOST_WORDS, MOST_PIXELS = 1 << 24, 1 << 30
+MOST_TOKENS, TOKEN_PIXELS = 1 << 14, 28**2
+"""Of one picture; and what each of them takes of it in the published model."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class VisionConfig:
     patch: int
     temporal_patch: int
     merge: int
+
+    @property
+    def factor(self) -> int:
+        """Pixels per token along each side."""
+        return self.patch * self.merge
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Qwen2VLConfig:
     @property
     def factor(self) -> int:
         """Pixels per token along each side."""
-        return self.vision.patch * self.vision.merge
+        return self.vision.factor
 
 
 def read_config(folder: Path) -> Qwen2VLConfig:
@@ -75,8 +82,9 @@ def read_config(folder: Path) -> Qwen2VLConfig:
     text = raw.object("text_config") if "text_config" in raw.values else raw
     rope = text.object("rope_parameters" if text.values.get("rope_parameters") else "rope_scaling")
     preprocessor = Entries(folder / "preprocessor_config.json")
+    vision = _vision(raw.object("vision_config"))
     config = Qwen2VLConfig(
-        vision=_vision(raw.object("vision_config")),
+        vision=vision,
         width=text.count("hidden_size"),
         layers=text.count("num_hidden_layers", MANY),
         heads=text.count("num_attention_heads", MANY),
@@ -89,7 +97,7 @@ def read_config(folder: Path) -> Qwen2VLConfig:
         prefix_ids=_prefix_ids(raw),
         image_mean=preprocessor.numbers("image_mean", 3),
         image_std=preprocessor.numbers("image_std", 3),
-        image_pixels=_image_pixels(preprocessor),
+        image_pixels=_image_pixels(preprocessor, MOST_TOKENS * min(vision.factor**2, TOKEN_PIXELS)),
     )
     if config.width % config.heads or config.heads % config.kv_heads:
         raise text.garbled("num_attention_heads", "a number of heads that fits hidden_size and num_key_value_heads")
@@ -113,7 +121,7 @@ def _require_qwen2vl(raw: Entries) -> None:
         )
     if kind != "qwen2_vl":
         raise CheckpointError(
-            f"{raw.path} describes a model of type {kind!r}; put the checkpoint's own qwen2-vl folder there."
+            f"{raw.path} describes a model of type {quoted(kind)}; put the checkpoint's own qwen2-vl folder there."
         )
 
 
@@ -137,17 +145,24 @@ def _prefix_ids(raw: Entries) -> tuple[int, ...]:
     ids = raw.raw("image_prefix_ids", list(PUBLISHED_PREFIX_IDS))
     if not isinstance(ids, list) or not ids or not all(type(token) is int and token >= 0 for token in ids):
         raise raw.garbled("image_prefix_ids", "a list of token numbers")
+    if len(ids) > MANY:
+        raise raw.garbled("image_prefix_ids", f"a list of at most {MANY} token numbers")
     return tuple(ids)
 
 
-def _image_pixels(preprocessor: Entries) -> int | None:
-    """The picture area where smallest and largest are the same, as transformers 4.45 and 5.x write them."""
+def _image_pixels(preprocessor: Entries, most: int) -> int | None:
+    """The picture area, `most` at the most, where smallest and largest are the same, as transformers 4.45 and 5.x write
+    them."""
     if preprocessor.values.get("min_pixels") is not None:
         edges, names = preprocessor, ("min_pixels", "max_pixels")
     else:
         edges, names = preprocessor.object("size"), ("shortest_edge", "longest_edge")
     smallest, largest = (edges.count(name, MOST_PIXELS) for name in names)
-    return smallest if smallest == largest else None
+    if smallest != largest:
+        return None
+    if smallest > most:
+        raise edges.garbled(names[0], f"at most {most} pixels, which make {MOST_TOKENS} tokens")
+    return smallest
 
 
 def open_encoder(folder: Path) -> WeightFiles:
@@ -168,7 +183,7 @@ def read_linear(path: Path, inputs: int | None = None) -> dict[str, torch.Tensor
     state = {name.removeprefix("linear."): value for name, value in read_pt(path).items()}
     if sorted(state) != ["bias", "weight"]:
         raise CheckpointError(
-            f"{path} holds {len(state)} tensors ({sorted(state)[:3]}), not the weight and bias of one Linear; "
+            f"{path} holds {len(state)} tensors ({quoted(sorted(state)[:3])}), not the weight and bias of one Linear; "
             "download it again."
         )
     weight, bias = list(state["weight"].shape), list(state["bias"].shape)
@@ -178,4 +193,5 @@ def read_linear(path: Path, inputs: int | None = None) -> dict[str, torch.Tensor
             f"{path} holds a weight of {weight} and a bias of {bias}, not those of one Linear{wanted}; it belongs to "
             "another checkpoint, download the folder again."
         )
+    warn_of_nan(path, state.items())
     return state

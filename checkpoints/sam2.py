@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .files import check_state, read_state
 
 WIDTH = 256
@@ -253,8 +253,8 @@ def _variant(state: dict[str, torch.Tensor], patches: str, file: Path) -> Varian
     fitting = [variant for variant in VARIANTS if variant.width == width]
     if not fitting:
         raise CheckpointError(
-            f"{file} holds {patches} as {list(state[patches].shape)}, and SAM 2 is 96, 112 or 144 wide; choose one of "
-            "Meta's four models."
+            f"{file} holds {patches} as {quoted(list(state[patches].shape))}, and SAM 2 is 96, 112 or 144 wide; choose "
+            "one of Meta's four models."
         )
     return min(fitting, key=lambda variant: abs(variant.depth - depth))
 
@@ -265,7 +265,7 @@ def _other_model(state: dict[str, torch.Tensor]) -> str:
     for beginnings, model in OTHER_MODELS:
         if any(name.startswith(beginnings) for name in state):
             return model
-    return f"another model (with {sorted(state)[0][:60]!r})"
+    return f"another model (with {quoted(sorted(state)[0])})"
 
 
 def _version(state: dict[str, torch.Tensor]) -> str:

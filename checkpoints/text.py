@@ -13,7 +13,7 @@ from comfy.clip_model import ACTIVATIONS, CLIPTextModel
 from comfy.model_patcher import ModelPatcher
 from comfy.text_encoders.t5 import T5
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .entries import MANY, WIDTH, Entries
 from .files import WeightFiles, check_layout
 
@@ -57,7 +57,7 @@ def _shape(place: Path, kind: str, names: tuple[str, ...]) -> tuple[Entries, dic
     raw = Entries(place / "config.json")
     if raw.values.get("model_type") != kind:
         raise CheckpointError(
-            f"{raw.path} describes a model of type {raw.values.get('model_type')!r}, not {kind!r}; put the "
+            f"{raw.path} describes a model of type {quoted(raw.values.get('model_type'))}, not {kind!r}; put the "
             f"checkpoint's own {place.name} folder there."
         )
     return raw, {name: raw.count(name, MANY if name.startswith("num_") else WIDTH) for name in names}

@@ -15,9 +15,11 @@ import torch
 from torch.nn.functional import pad
 
 from ..checkpoints.anyline import read_anyline
+from ..errors import plain
 from ..pictures import check_picture
 from .annotator_sizes import reading_size
 from .anyline_network import AnyLineNetwork
+from .interrupts import interruptible
 from .resampling import resize_area, resize_lanczos, resize_linear
 
 RESOLUTION = 1280
@@ -47,12 +49,12 @@ class AnyLine:
         pictures = check_picture(image)
         progress = comfy.utils.ProgressBar(len(pictures))
         maps = []
-        for picture in pictures:
+        for picture in interruptible(pictures):
             values = (picture.cpu().float().numpy() * 255).round().clip(0, 255).astype(np.uint8)
             maps.append(torch.from_numpy(self._lines(values, resolution)).float() / 255)
             progress.update(1)
         lines = torch.stack(maps).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())
-        return lines.expand(-1, -1, -1, 3)
+        return lines.repeat(1, 1, 1, 3)
 
     def _lines(self, picture: np.ndarray, resolution: int) -> np.ndarray:
         """One picture uint8 [H, W, 3] as its lines uint8 [H, W, 1]."""
@@ -81,7 +83,7 @@ def load_anyline(path: Path) -> AnyLine:
     state = read_anyline(path, {name: tuple(value.shape) for name, value in network.state_dict().items()})
     network.load_state_dict(state, assign=True)
     mm.archive_model_dtypes(network)
-    logging.info("AnyLine: %s", path.name)
+    logging.info("AnyLine: %s", plain(path.name))
     return AnyLine(path.name, network)
 
 

@@ -14,9 +14,11 @@ from torch.nn.functional import interpolate
 
 from ..checkpoints.depth_anything import PATCH, UNUSED, Variant, read_depth_anything
 from ..checkpoints.files import check_state
+from ..errors import plain
 from ..pictures import check_picture
 from .annotator_sizes import reading_size
 from .depth_anything_network import DepthAnythingNetwork
+from .interrupts import interruptible
 from .resampling import resize_cubic
 
 SIDE = 518
@@ -41,14 +43,14 @@ class DepthAnything:
         pictures = check_picture(image)
         progress = comfy.utils.ProgressBar(len(pictures))
         maps = []
-        for picture in pictures:
+        for picture in interruptible(pictures):
             pixels = pixels_of(picture)
             mm.load_models_gpu([self.patcher], memory_required=self._memory(*pixels.shape[-2:]))
             depth = self.network(pixels.to(self.patcher.load_device))
             depth = interpolate(depth, picture.shape[:2], mode="bilinear", align_corners=True)[0, 0]
             maps.append(_stretched(depth).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype()))
             progress.update(1)
-        return torch.stack(maps).unsqueeze(-1).expand(-1, -1, -1, 3)
+        return torch.stack(maps).unsqueeze(-1).repeat(1, 1, 1, 3)
 
     def _memory(self, height: int, width: int) -> int:
         """Bytes of activations for one picture: the widest of a backbone block, and of the head at full size."""
@@ -70,7 +72,7 @@ def load_depth_anything(path: Path) -> DepthAnything:
     check_state(file, state, expected, f"Depth Anything V2 {variant.name}", ignored=UNUSED)
     network.load_state_dict({name: state[name] for name in expected}, assign=True)
     mm.archive_model_dtypes(network)
-    logging.info("Depth Anything V2 %s: %s", variant.name, file.name)
+    logging.info("Depth Anything V2 %s: %s", variant.name, plain(file.name))
     return DepthAnything(path.name, variant, network)
 
 

@@ -13,9 +13,10 @@ import torch
 
 from ..checkpoints.files import WeightFiles, check_layout
 from ..checkpoints.qwen2vl import EMBEDDINGS, UNUSED, Qwen2VLConfig, open_encoder, read_config, read_linear
-from ..errors import InputError
+from ..errors import InputError, plain
 from ..pictures import check_picture
 from ..tokens import ImageTokens
+from .interrupts import interruptible
 from .qwen2vl_network import Qwen2VLNetwork
 from .qwen2vl_pixels import patches_of
 
@@ -43,7 +44,7 @@ class Qwen2VL:
         pictures = check_picture(image)
         progress = comfy.utils.ProgressBar(len(pictures))
         embeddings = []
-        for picture in pictures:
+        for picture in interruptible(pictures):
             patches, (rows, columns) = patches_of(picture, self.config, token_budget)
             mm.load_models_gpu([self.patcher], memory_required=self._memory(patches.shape[1]))
             patches = patches.to(device=self.patcher.load_device, dtype=self.compute_dtype)
@@ -105,7 +106,7 @@ def load_qwen2vl(folder: Path, weight_dtype: str = "default") -> Qwen2VL:
     model.load_state_dict(state, assign=True)
     mm.archive_model_dtypes(model)
     compute = torch.bfloat16 if mm.should_use_bf16(mm.text_encoder_device()) else torch.float32
-    logging.info("Qwen2VL %s: weights %s, computing in %s", folder.name, STORAGE[weight_dtype], compute)
+    logging.info("Qwen2VL %s: weights %s, computing in %s", plain(folder.name), STORAGE[weight_dtype], compute)
     return Qwen2VL(folder.name, config, model, compute)
 
 

@@ -20,9 +20,10 @@ import comfy.utils
 import torch
 
 from ..checkpoints.sam2 import Sam2Weights, Variant, read_sam2
-from ..errors import CheckpointError
+from ..errors import CheckpointError, plain
 from ..pictures import check_picture
 from ..points import Box, Point, Prompt, prompts_of
+from .interrupts import interruptible
 from .sam2_overlay import overlay
 
 SIDE = 1024
@@ -87,11 +88,11 @@ class Sam2:
         masks = torch.empty(count, *pictures.shape[1:3], **form)
         overlays = torch.empty(*masks.shape, 3, **form)
         scores: list[float] = []
-        for picture in pictures:
+        for picture in interruptible(pictures):
             found = self._candidates(picture, prompts, 1 if best else PROPOSED, progress)
             if best:
                 found = [functools.reduce(_united, found)._replace(points=points, boxes=boxes)]
-            for candidate in found:
+            for candidate in interruptible(found):
                 drawn = overlay(picture.to(masks.device), candidate.mask.float(), candidate.points, candidate.boxes)
                 masks[len(scores)], overlays[len(scores)] = candidate.mask, drawn
                 scores.append(candidate.score)
@@ -124,7 +125,7 @@ class Sam2:
         """For each prompt the `count` candidates of one picture [H, W, 3] with the highest scores, best first."""
         embeddings = self.embed(pixels_of(picture))
         progress.update(1)
-        for prompt in prompts:
+        for prompt in interruptible(prompts):
             logits, scores = self.logits(embeddings, prompt)
             order = scores.argsort(descending=True, stable=True)[:count]
             masks = (at_picture_size(logits[order], *picture.shape[:2]) > 0).to(mm.intermediate_device())
@@ -164,7 +165,7 @@ def load_sam2(path: Path) -> Sam2:
     """
     weights = read_sam2(path)
     network = _Network(_transformers_model(weights))
-    logging.info("SAM%s %s from %s", weights.version, weights.variant.name, path.name)
+    logging.info("SAM%s %s from %s", weights.version, weights.variant.name, plain(path.name))
     return Sam2(path.name, weights.variant, network.eval().requires_grad_(False))
 
 

@@ -7,12 +7,12 @@ from comfy_api.latest import ComfyExtension, io
 from ..checkpoints import annotators as annotator_files
 from ..checkpoints import folders
 from .annotators import (
-    AnyLineLoader,
-    AnyLineMap,
-    DepthAnythingV2Loader,
-    DepthAnythingV2Map,
-    SAM2Loader,
-    SAM2Segment,
+    Qwen2VLFluxAnyLineLoader,
+    Qwen2VLFluxAnyLineMap,
+    Qwen2VLFluxDepthAnythingV2Loader,
+    Qwen2VLFluxDepthAnythingV2Map,
+    Qwen2VLFluxSAM2Loader,
+    Qwen2VLFluxSAM2Segment,
 )
 from .connector import Qwen2VLConnector
 from .controlnet import FluxUnionControlMode, Qwen2VLFluxControlNetLoader
@@ -51,12 +51,12 @@ class Qwen2VLFluxExtension(ComfyExtension):
             FluxUnionControlMode,
             Qwen2VLFluxPrepareImage,
             Qwen2VLFluxPureNoise,
-            DepthAnythingV2Loader,
-            DepthAnythingV2Map,
-            AnyLineLoader,
-            AnyLineMap,
-            SAM2Loader,
-            SAM2Segment,
+            Qwen2VLFluxDepthAnythingV2Loader,
+            Qwen2VLFluxDepthAnythingV2Map,
+            Qwen2VLFluxAnyLineLoader,
+            Qwen2VLFluxAnyLineMap,
+            Qwen2VLFluxSAM2Loader,
+            Qwen2VLFluxSAM2Segment,
             Qwen2VLJoinTokens,
         ]
 

@@ -11,19 +11,20 @@ from ..errors import InputError
 from ..models import anyline as line_detector
 from ..models import depth_anything as depth_estimator
 from ..models import sam2 as segment_anything
+from ..pictures import check_picture
 from .checked import CheckedNode
 from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 
 ANNOTATORS = f"{CATEGORY}/annotators"
 
 
-class DepthAnythingV2Loader(CheckedNode):
+class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
     """Door to models.depth_anything.load_depth_anything."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DepthAnythingV2Loader",
+            node_id="Qwen2VLFluxDepthAnythingV2Loader",
             display_name="Load Depth Anything V2",
             category=ANNOTATORS,
             description="Loads a Depth Anything V2 model, which tells near from far in a picture.",
@@ -49,13 +50,13 @@ class DepthAnythingV2Loader(CheckedNode):
         return io.NodeOutput(depth_estimator.load_depth_anything(annotator_file("depth", file)))
 
 
-class DepthAnythingV2Map(CheckedNode):
+class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
     """Door to DepthAnything.depth."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DepthAnythingV2Map",
+            node_id="Qwen2VLFluxDepthAnythingV2Map",
             display_name="Depth Anything V2 Map",
             category=ANNOTATORS,
             description="Draws how near each part of a picture is, from black (far) to white (near).",
@@ -76,13 +77,13 @@ class DepthAnythingV2Map(CheckedNode):
         return io.NodeOutput(depth_anything.depth(image))
 
 
-class AnyLineLoader(CheckedNode):
+class Qwen2VLFluxAnyLineLoader(CheckedNode):
     """Door to models.anyline.load_anyline."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="AnyLineLoader",
+            node_id="Qwen2VLFluxAnyLineLoader",
             display_name="Load AnyLine",
             category=ANNOTATORS,
             description="Loads the AnyLine detector, which turns a picture into a line drawing.",
@@ -102,13 +103,13 @@ class AnyLineLoader(CheckedNode):
         return io.NodeOutput(line_detector.load_anyline(annotator_file("line", file)))
 
 
-class AnyLineMap(CheckedNode):
+class Qwen2VLFluxAnyLineMap(CheckedNode):
     """Door to AnyLine.lines."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="AnyLineMap",
+            node_id="Qwen2VLFluxAnyLineMap",
             display_name="AnyLine Map",
             category=ANNOTATORS,
             description="Draws the edges and dark lines of a picture, white on black.",
@@ -138,13 +139,13 @@ class AnyLineMap(CheckedNode):
         return io.NodeOutput(anyline.lines(image, resolution))
 
 
-class SAM2Loader(CheckedNode):
+class Qwen2VLFluxSAM2Loader(CheckedNode):
     """Door to models.sam2.load_sam2."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAM2Loader",
+            node_id="Qwen2VLFluxSAM2Loader",
             display_name="Load SAM 2",
             category=ANNOTATORS,
             description="Loads a SAM 2 or SAM 2.1 model, which cuts out what points and boxes show.",
@@ -166,13 +167,13 @@ class SAM2Loader(CheckedNode):
         return io.NodeOutput(segment_anything.load_sam2(annotator_file("sam2", file)))
 
 
-class SAM2Segment(CheckedNode):
+class Qwen2VLFluxSAM2Segment(CheckedNode):
     """Door to Sam2.segment."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SAM2Segment",
+            node_id="Qwen2VLFluxSAM2Segment",
             display_name="SAM 2 Segment",
             category=ANNOTATORS,
             description="Cuts objects out of a picture: points say what belongs to the object, boxes lie around one.",
@@ -186,8 +187,8 @@ class SAM2Segment(CheckedNode):
                     multiline=True,
                     placeholder=prompts.POINTS_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of points. x, y: 0 to 1 from the top left; label: 1 lies on the object, 0 "
-                    "beside it (1 if left out).",
+                    tooltip="JSON list of points. x, y: 0 to 1 from the top left, or pixels (see coordinates); label: "
+                    "1 lies on the object, 0 beside it (1 if left out).",
                 ),
                 io.String.Input(
                     "box",
@@ -195,14 +196,22 @@ class SAM2Segment(CheckedNode):
                     multiline=True,
                     placeholder=prompts.BOX_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of left, top, right, bottom around one object, 0 to 1 from the top left; or a "
-                    "list of such boxes, one for each object.",
+                    tooltip="JSON list of left, top, right, bottom around one object, 0 to 1 from the top left, or "
+                    "pixels (see coordinates); or a list of such boxes, one for each object.",
                 ),
                 io.Combo.Input(
                     "candidates",
                     options=list(segment_anything.CANDIDATES),
                     tooltip="best gives one mask for each picture: the likeliest of each box, united. all gives the "
                     "three masks that the model proposes for each box, the likeliest first.",
+                ),
+                io.Combo.Input(
+                    "coordinates",
+                    options=list(prompts.COORDINATES),
+                    default=prompts.COORDINATES[0],
+                    optional=True,
+                    tooltip="What the points and boxes count in: fraction is 0 to 1 of the picture's width and height; "
+                    "pixels is pixels of the picture as it comes in, which points editors of other packs write.",
                 ),
             ],
             outputs=[
@@ -221,9 +230,13 @@ class SAM2Segment(CheckedNode):
         )
 
     @classmethod
-    def validate_inputs(cls, points: str | None = None, box: str | None = None) -> bool | str:
-        try:  # None while they come from another node
-            parsed = prompts.parse_points(points or ""), prompts.parse_boxes(box or "")
+    def validate_inputs(
+        cls, points: str | None = None, box: str | None = None, coordinates: str | None = "fraction"
+    ) -> bool | str:
+        if coordinates is None:  # as all are while they come from another node
+            return True
+        try:
+            parsed = prompts.parse_points(points or "", coordinates), prompts.parse_boxes(box or "", coordinates)
             if points is not None and box is not None:
                 prompts.check_prompts(*parsed)
         except InputError as error:
@@ -232,7 +245,16 @@ class SAM2Segment(CheckedNode):
 
     @classmethod
     def execute(
-        cls, sam2: segment_anything.Sam2, image: torch.Tensor, points: str, box: str, candidates: str
+        cls,
+        sam2: segment_anything.Sam2,
+        image: torch.Tensor,
+        points: str,
+        box: str,
+        candidates: str,
+        coordinates: str = "fraction",
     ) -> io.NodeOutput:
-        found = sam2.segment(image, prompts.parse_points(points), prompts.parse_boxes(box), candidates)
+        asked = prompts.parse_points(points, coordinates), prompts.parse_boxes(box, coordinates)
+        if coordinates == "pixels":
+            asked = prompts.in_fractions(*asked, *check_picture(image).shape[1:3])
+        found = sam2.segment(image, *asked, candidates)
         return io.NodeOutput(found.masks, found.overlays, found.scores)

@@ -48,6 +48,16 @@ class Qwen2VLConnector(CheckedNode):
                     tooltip="Tokens of another picture for the ControlNet alone; both are cut to the shorter length, "
                     "unless mode drop or Qwen2VL Join Tokens has changed one of them.",
                 ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How strongly the reference picture counts: the share of FLUX's attention that its tokens "
+                    "keep. 1 as published; lower leaves more to the prompt, to ControlNets and to FLUX itself.",
+                ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Conditioning for FluxGuidance and any native sampler.")],
         )
@@ -60,5 +70,6 @@ class Qwen2VLConnector(CheckedNode):
         prompt: str = "",
         clip: comfy.sd.CLIP | None = None,
         control_tokens: ImageTokens | None = None,
+        strength: float = 1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(conditioning_of(qwen2vl, tokens, prompt, clip, control_tokens))
+        return io.NodeOutput(conditioning_of(qwen2vl, tokens, prompt, clip, control_tokens, strength))

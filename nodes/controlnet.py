@@ -1,4 +1,4 @@
-"""FLUX union ControlNets."""
+"""FLUX ControlNets."""
 
 from __future__ import annotations
 
@@ -48,16 +48,17 @@ class FluxUnionControlMode(CheckedNode):
             node_id="FluxUnionControlMode",
             display_name="FLUX Union Control Mode",
             category=CONTROLNET,
-            description="Tells a FLUX.1 union ControlNet what its hint is, and passes the text prompt of Qwen2VL "
-            "Connector on to it. ComfyUI's own Set Union ControlNet Type numbers the modes of SDXL and is wrong for "
-            "FLUX.",
+            description="Tells a FLUX.1 union ControlNet what its hint is, and passes the text prompt and the focus of "
+            "a Qwen2VL conditioning on to any FLUX.1 ControlNet. ComfyUI's own Set Union ControlNet Type numbers the "
+            "modes of SDXL and is wrong for FLUX.",
             search_aliases=["union controlnet", "control type", "instantx", "set union controlnet type"],
             inputs=[
-                io.ControlNet.Input("control_net", tooltip="A FLUX.1 union ControlNet from any loader."),
+                io.ControlNet.Input("control_net", tooltip="A FLUX.1 ControlNet from any loader."),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
-                    tooltip="What the hint shows. Lines of AnyLine and Canny are canny, as published.",
+                    tooltip="What the hint shows. Lines of AnyLine and Canny are canny, as published. A ControlNet "
+                    "without modes takes no notice of it.",
                 ),
             ],
             outputs=[io.ControlNet.Output(tooltip="The ControlNet in that mode, for Apply ControlNet with a VAE.")],

@@ -13,7 +13,7 @@ import torch
 from comfy_api.latest import io
 
 from .. import focus
-from ..errors import InputError
+from ..errors import InputError, plain
 from ..pictures import thumbnail
 from ..tokens import ImageTokens
 from .checked import CheckedNode
@@ -101,7 +101,7 @@ def _shown(tokens: ImageTokens, dots: str, mask: torch.Tensor | None) -> dict:
     try:
         shown["picture"] = _temporary(tokens.picture[0])
     except OSError as error:
-        logging.warning("GridDot Focus could not write a thumbnail for its panel: %s", error)
+        logging.warning("GridDot Focus could not write a thumbnail for its panel: %s", plain(error))
     return shown
 
 

@@ -19,15 +19,18 @@ def conditioning_of(
     prompt: str = "",
     clip: comfy.sd.CLIP | None = None,
     control_tokens: ImageTokens | None = None,
+    strength: float = 1.0,
 ) -> list:
     """ComfyUI's CONDITIONING: context [B, T, 4096] and, with a CLIP, the pooled vector of the empty prompt.
 
     A prompt joins as hidden tokens, weights of tokens as a bias of attention (see flux, hidden_tokens, token_bias).
     `control_tokens` become the context of ControlNets alone; both are cut to the shorter one, as published, unless a
-    focus has dropped tokens of one. Raises InputError when a prompt lacks its encoder.
+    focus has dropped tokens of one. `strength` in 0..1 is how much of FLUX's attention `tokens` keep. Raises InputError
+    when a prompt lacks its encoder.
     """
     if prompt.strip() and clip is None:
         raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")
+    tokens = tokens.weakened(strength)
     options, control_bias = {}, None
     if control_tokens is not None:
         if tokens.is_whole and control_tokens.is_whole:

@@ -1,16 +1,20 @@
 """What a conditioning carries for FLUX beside its context, and how a native MODEL comes to take it.
 
-Text tokens in hidden space and the bias of image tokens ride in the conditioning's `model_conds`; one wrapper on the
-MODEL puts each where it belongs. Because an unpatched FLUX would ignore them without a word, the conditioning also
-carries a guard that stops it.
+Text tokens in hidden space and the bias of image tokens ride in the conditioning's `model_conds`; wrappers on the MODEL
+put each where it belongs and make sure that it got there. Because an unpatched FLUX would ignore them without a word,
+the conditioning also carries a guard that stops it.
 
 A conditioning that ConditioningZeroOut has zeroed has its prompt zeroed too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+
 import comfy.conds
 import comfy.model_base
+import comfy.model_patcher
 import comfy.patcher_extension as extension
 import torch
 from comfy.controlnet import ControlBase
@@ -24,8 +28,9 @@ from .token_bias import Biasing
 HIDDEN = "qwen2vl_flux_hidden_tokens"
 BIAS = "qwen2vl_flux_token_bias"
 CONTROL_BIAS = "qwen2vl_flux_control_token_bias"
-WRAPPER = extension.WrappersMP.DIFFUSION_MODEL
 KEY = "qwen2vl_flux"
+COMPILED = "torch.compile"
+"""Key of the wrapper with which ComfyUI's TorchCompileModel, and other packs' nodes by it, compile a MODEL."""
 
 
 def patch_model(model: ModelPatcher) -> ModelPatcher:
@@ -34,8 +39,9 @@ def patch_model(model: ModelPatcher) -> ModelPatcher:
         kind = type(getattr(model.model, "model_config", model.model)).__name__
         raise InputError(f"The model is a {kind}, and Qwen2VL-Flux works on FLUX.1 only; connect a FLUX.1-dev.")
     patched = model.clone()
-    patched.remove_wrappers_with_key(WRAPPER, KEY)
-    patched.add_wrapper_with_key(WRAPPER, KEY, _with_carried)
+    for kind, wrapper in WRAPPERS.items():
+        patched.remove_wrappers_with_key(kind, KEY)
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
     return patched
 
 
@@ -57,39 +63,24 @@ def attach(
         return conditioning
     attached = []
     for context, options in conditioning:
-        guard = options.get("control")
-        if not isinstance(guard, PatchedModelGuard):
-            guard = PatchedModelGuard().set_previous_controlnet(guard)
         joined = {**options.get("model_conds", {}), **conds}
-        attached.append([context, {**options, "model_conds": joined, "control": guard}])
+        attached.append([context, {**options, "model_conds": joined, "control": _guarded(options.get("control"))}])
     return attached
 
 
 class PatchedModelGuard(ControlBase):
-    """A control that adds nothing and raises InputError when the sampled MODEL would drop what it carries.
-
-    It is asked before every call of the MODEL: for a MODEL without the wrapper it raises at once, for one that has the
-    wrapper and never runs it (another pack's own FLUX) at the next call.
-    """
+    """A control that adds nothing and raises InputError when the sampled MODEL has no wrappers for what it carries."""
 
     def __init__(self):
         super().__init__()
         self.cond_hint_original = torch.zeros(1, 3, 64, 64)  # tiling packs crop every control's hint
-        self.delivered = True
-
-    def pre_run(self, model, percent_to_timestep_function):
-        super().pre_run(model, percent_to_timestep_function)
-        self.delivered = True
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        if not (self.delivered and extension.get_wrappers_with_key(WRAPPER, KEY, transformer_options)):
+        if not extension.get_wrappers_with_key(extension.WrappersMP.DIFFUSION_MODEL, KEY, transformer_options):
             raise InputError(
                 "The conditioning holds a text prompt or a focus in Qwen2VL-Flux's own form, which this MODEL would "
-                "ignore; put the node Qwen2VL-Flux Patch Model between the model loader and the sampler, and take out "
-                "nodes that replace FLUX by their own."
+                "ignore; put the node Qwen2VL-Flux Patch Model between the model loader and the sampler."
             )
-        self.delivered = False
-        transformer_options[KEY] = self
         if self.previous_controlnet is not None:
             return self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         return None
@@ -106,30 +97,96 @@ class PatchedModelGuard(ControlBase):
         return twin
 
 
+GUARD = PatchedModelGuard()
+"""One for all conditionings: ComfyUI runs those of one control in one batch."""
+
+
+def _guarded(control: ControlBase | None) -> ControlBase:
+    if control is None or control is GUARD:
+        return GUARD
+    return control if isinstance(control, PatchedModelGuard) else PatchedModelGuard().set_previous_controlnet(control)
+
+
+# ---- wrappers on the MODEL -------------------------------------------------------------------------------------------
+
+
+def _begin(executor, *args, **rest) -> torch.Tensor:
+    """Around a whole sampling: nothing that conditionings carry has reached FLUX yet."""
+    guider = executor.class_obj
+    before = guider.model_options
+    guider.model_options = comfy.model_patcher.create_model_options_clone(before)
+    guider.model_options["transformer_options"][KEY] = set()
+    try:
+        return executor(*args, **rest)
+    finally:
+        guider.model_options = before
+
+
+def _make_sure(executor, x, timestep, concatenated, context, control, transformer_options, **conds) -> torch.Tensor:
+    """Around a call of FLUX: raise InputError when what the conditioning carries does not get there.
+
+    Once it has, a later call may do without: nodes that cache answer some steps with what FLUX made of an earlier one.
+    """
+    carried = {key for key in (HIDDEN, BIAS) if conds.get(key) is not None}
+    arrived = transformer_options.get(KEY, set())
+    missing = carried - arrived
+    if missing and extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILED, transformer_options):
+        logging.info("FLUX runs uncompiled: no compiled graph knows the prompt or the focus of Qwen2VL-Flux.")
+    with _uncompiled(transformer_options) if carried else contextlib.nullcontext():
+        out = executor(x, timestep, concatenated, context, control, {**transformer_options, KEY: arrived}, **conds)
+    if carried - arrived:
+        raise InputError(
+            "This MODEL does not run FLUX's own forward pass with its wrappers and patches, and would ignore the "
+            "prompt or the focus; take out the node that replaces FLUX or its forward pass, or clear the prompt and "
+            "use mode scale."
+        )
+    return out
+
+
+def _uncompiled(transformer_options: dict) -> contextlib.AbstractContextManager:
+    """A context without torch.compile.
+
+    ComfyUI compiles FLUX without guards on `transformer_options`, so that a graph made with one conditioning's patches,
+    or with none, would serve the others too.
+    """
+    if hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    if extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILED, transformer_options):
+        raise InputError(
+            "A MODEL compiled by TorchCompileModel takes no prompt and no focus in mode attention before PyTorch 2.6; "
+            "take out TorchCompileModel, or update PyTorch."
+        )
+    return contextlib.nullcontext()
+
+
 def _with_carried(
     executor, x, timestep, context, y, guidance, ref_latents, control, transformer_options, **rest
 ) -> torch.Tensor:
+    """Inside a call of FLUX: what the conditioning carries becomes patches of its text input and of its attention."""
     hidden, bias, _ = (rest.pop(key, None) for key in (HIDDEN, BIAS, CONTROL_BIAS))
-    if KEY in transformer_options:
-        transformer_options[KEY].delivered = True
     check_widths("this FLUX", executor.class_obj, context, y, hidden)
-    patches = []
+    patches = {}
     if hidden is not None:
-        patches.append(Placing(silenced(hidden, context)))
+        patches[HIDDEN] = Placing(silenced(hidden, context))
         if rest.get("attention_mask") is not None:
             rest["attention_mask"] = widened(rest["attention_mask"], context.shape[1], hidden.shape[1])
         context = with_room(context, hidden)
     if bias is not None:
-        patches.append(Biasing(bias))
-    for patch in patches:
-        transformer_options = patch.among(transformer_options)
-    out = executor(x, timestep, context, y, guidance, ref_latents, control, transformer_options, **rest)
-    if not all(patch.done for patch in patches):
-        raise InputError(
-            "This MODEL does not run the patches of FLUX's text input and attention and would ignore the prompt or the "
-            "focus; take out the node that replaces FLUX's forward pass, or clear the prompt and use mode scale."
-        )
+        patches[BIAS] = Biasing(bias)
+    patched = transformer_options
+    for patch in patches.values():
+        patched = patch.among(patched)
+    out = executor(x, timestep, context, y, guidance, ref_latents, control, patched, **rest)
+    if patches:
+        transformer_options.get(KEY, set()).update(key for key, patch in patches.items() if patch.done)
     return out
+
+
+WRAPPERS = {
+    extension.WrappersMP.OUTER_SAMPLE: _begin,
+    extension.WrappersMP.APPLY_MODEL: _make_sure,
+    extension.WrappersMP.DIFFUSION_MODEL: _with_carried,
+}
 
 
 def check_widths(

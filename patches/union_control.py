@@ -1,4 +1,4 @@
-"""A union ControlNet for FLUX set to one of its modes, which takes what a conditioning carries as FLUX does.
+"""A ControlNet for FLUX, set to its mode where it has modes, which takes what a conditioning carries as FLUX does.
 
 Qwen2VL-Flux appends its hidden tokens (see hidden_tokens) after `txt_in` in the ControlNet as well, and a focus weights
 the attention there too. The native ControlNet knows neither: this one pads its context with as many zero tokens and,
@@ -25,21 +25,25 @@ MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq
 
 
 def with_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
-    """The ControlNet set to a mode by name; raises InputError for one that has no such modes."""
+    """The ControlNet set to a mode by name; one without modes, made for a single purpose or for any, stays as it is.
+
+    Raises InputError for a ControlNet of another model and for a mode that a union ControlNet lacks.
+    """
     network = getattr(control_net, "control_model", None)
     if not isinstance(control_net, ControlNet) or not isinstance(network, ControlNetFlux):
         kind = type(control_net if network is None else network).__name__
         raise InputError(
-            f"The ControlNet is a {kind}, not one for FLUX; load a FLUX.1 union ControlNet such as "
+            f"The ControlNet is a {kind}, not one for FLUX; load a FLUX.1 ControlNet such as "
             "FLUX.1-dev-Controlnet-Union."
         )
-    if MODES[mode] >= network.num_union_modes:
-        found = f"knows {network.num_union_modes} modes" if network.num_union_modes else "is not a union ControlNet"
+    union, modes = UnionControlNet.of(control_net), network.num_union_modes
+    if not modes:
+        return union
+    if MODES[mode] >= modes:
         raise InputError(
-            f"The ControlNet {found}, so it cannot be set to {mode}; load a union ControlNet, or apply this one "
-            "without FLUX Union Control Mode."
+            f"The ControlNet knows {modes} modes, so it cannot be set to {mode}; choose another mode, or load a union "
+            "ControlNet that has it."
         )
-    union = UnionControlNet.of(control_net)
     union.set_extra_arg("control_type", [MODES[mode]])
     return union
 
@@ -99,8 +103,9 @@ class UnionControlNet(ControlNet):
         return self.control_model.txt_in.register_forward_hook(lambda module, inputs, text: placed_in(text, hidden))
 
     def _biasing(self, bias: torch.Tensor) -> list[RemovableHandle]:
-        """Hooks that put the bias on every block's attention; the mode's own token comes before all others."""
-        biasing = Biasing(bias, before=len(self.extra_args["control_type"]))
+        """Hooks that put the bias on every block's attention; the tokens of modes come before all others."""
+        modes = self.extra_args["control_type"] if self.control_model.num_union_modes else []
+        biasing = Biasing(bias, before=len(modes))
 
         def biased(block, inputs, given: dict) -> tuple:
             streams = [given["txt"], given["img"]] if "img" in given else inputs

@@ -16,6 +16,8 @@ from goldens import write_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 COMFYUI = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI").resolve()
+FRONTEND = ["--front-end-root", os.environ["FRONTEND_ROOT"]] if os.environ.get("FRONTEND_ROOT") else []
+"""The web interface in place of the one that ComfyUI's requirements name, for its servers."""
 
 
 def _import_pack() -> None:
@@ -38,6 +40,18 @@ _import_pack()
 
 from qwen2vl_flux_pack.automation.client import ComfyClient  # noqa: E402
 from qwen2vl_flux_pack.automation.server import ComfyServer  # noqa: E402
+
+
+class _PackIsNoTestPackage:
+    """pytest would import the repository's own `__init__.py` as a package of tests, by whatever name its folder has."""
+
+    @staticmethod
+    def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Dir | None:
+        return pytest.Dir.from_parent(parent, path=path) if path.samefile(ROOT) else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_PackIsNoTestPackage())  # its hook reaches above this folder, a conftest's does not
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +148,7 @@ def server(
     }
     paths.write_text(json.dumps({"tests": models}))  # JSON is YAML
     folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
-    extra = ["--extra-model-paths-config", str(paths)]
+    extra = [*FRONTEND, "--extra-model-paths-config", str(paths)]
     with ComfyServer(COMFYUI, log=home / "server.log", extra_args=extra, **folders) as running:
         yield running
 
@@ -213,6 +227,6 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]
     alpha.paste(0, (picture.width // 2, 0, *picture.size))
     picture.putalpha(alpha)
     picture.save(base / "input" / EXAMPLE)
-    arguments = ["--base-directory", str(base), "--disable-api-nodes"]
+    arguments = [*FRONTEND, "--base-directory", str(base), "--disable-api-nodes"]
     with ComfyServer(COMFYUI, log=base / "log", extra_args=arguments, **folders) as running:
         yield running

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def one_sentence(error: object) -> str:
-    """The error's text, after checking that it is one clear line that ends like a sentence."""
+    """The error's text, after checking that it is one clear line of ASCII that ends like a sentence."""
     text = str(error)
-    assert text == text.strip() and "\n" not in text, text
-    assert len(text) < 400, text
+    assert text == text.strip() and text.isascii() and text.isprintable(), ascii(text)
+    assert len(text) <= 400, text
     assert text.endswith("."), text
     assert "Traceback" not in text and "Error:" not in text, text
     return text

@@ -132,7 +132,7 @@ class RowBatches:
         if row.focus and not (self._weights(row, original, kind) > 0).any():
             raise InputError(
                 f"The focus of {row.place} leaves nothing of {row.reference} as it is cropped to "
-                f"{kind.reference[0]}×{kind.reference[1]}; move or enlarge its dots."
+                f"{kind.reference[0]}x{kind.reference[1]}; move or enlarge its dots."
             )
         return kind
 

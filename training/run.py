@@ -71,7 +71,7 @@ def _train(options: Options, output: Output, accelerator: Accelerator) -> None:
         processes=accelerator.num_processes,
     )
     for kind, numbers in batches.kinds.items():
-        logger.info("Pictures at %d × %d%s: %d", *kind.image, " with a prompt" * kind.has_prompt, len(numbers))
+        logger.info("Pictures at %d x %d%s: %d", *kind.image, " with a prompt" * kind.has_prompt, len(numbers))
     networks = read_networks(
         options.checkpoint, blocks_of(options), options.qwen_layers, frozen_dtype, accelerator.device
     )

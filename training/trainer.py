@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, Ini
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from ..errors import InputError
+from ..errors import InputError, plain
 from . import checkpoints
 from .batches import Batch, Batches, generator_for
 from .curve import draw_curve
@@ -80,7 +80,7 @@ def train(
             return
         if not learner.is_finite:
             raise Diverged("A weight is no number", done)
-        logger.info("Saved %s", checkpoints.save(output, done, learner, base, record))
+        logger.info("Saved %s", plain(checkpoints.save(output, done, learner, base, record)))
 
     done = start
     try:

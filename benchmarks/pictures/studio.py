@@ -66,7 +66,7 @@ class Studio:
 
     def lists(self, name: str) -> bool:
         """Whether a loader offers weights of this name."""
-        loaders = ("Qwen2VLFluxControlNetLoader", "DepthAnythingV2Loader", "AnyLineLoader")
+        loaders = ("Qwen2VLFluxControlNetLoader", "Qwen2VLFluxDepthAnythingV2Loader", "Qwen2VLFluxAnyLineLoader")
         inputs = [self.known[loader]["input"]["required"] for loader in loaders]
         return any(name in settings["options"] for each in inputs for _, settings in each.values())
 

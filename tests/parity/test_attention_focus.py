@@ -56,8 +56,8 @@ def half(tokens, low: float = 0.0) -> torch.Tensor:
     return weights
 
 
-def conditioning(qwen2vl, tokens, prompt: bool = False, control_tokens=None) -> list:
-    given = conditioning_of(qwen2vl, tokens, control_tokens=control_tokens)
+def conditioning(qwen2vl, tokens, prompt: bool = False, control_tokens=None, strength: float = 1.0) -> list:
+    given = conditioning_of(qwen2vl, tokens, control_tokens=control_tokens, strength=strength)
     given[0][1]["pooled_output"] = golden("loop_inputs")["pooled"]
     return attach(given, golden("encoder")["t5_projected"]) if prompt else given
 
@@ -125,6 +125,42 @@ def test_in_between_it_is_gradual(flux, qwen2vl, tokens):
     from_drop = [relative_error(latents, drop) for latents in made]
     assert all(one < other for one, other in itertools.pairwise(from_whole))
     assert all(one > other for one, other in itertools.pairwise(from_drop))
+
+
+def test_the_strength_of_the_reference_is_a_weight_of_all_tokens(flux, qwen2vl, tokens):
+    everywhere = focused(tokens, torch.full((1, *tokens.grid), 0.3), "attention")
+    given = conditioning(qwen2vl, tokens, strength=0.3)
+    assert relative_error(sample(flux, given), sample(flux, conditioning(qwen2vl, everywhere))) <= LIMIT
+    watched = focused(tokens, half(tokens, 0.5), "attention")
+    both = focused(tokens, half(tokens, 0.5) * 0.3, "attention")
+    given = conditioning(qwen2vl, watched, strength=0.3)
+    assert relative_error(sample(flux, given), sample(flux, conditioning(qwen2vl, both))) <= LIMIT
+    assert "control" not in conditioning(qwen2vl, tokens, strength=1.0)[0][1]
+
+
+def test_the_less_strength_the_less_of_the_reference(flux, qwen2vl, tokens):
+    """Down to nothing of it: at 0 the prompt alone is left."""
+    strengths = (1.0, 0.6, 0.3, 0.1, 0.0)
+    made = [sample(flux, conditioning(qwen2vl, tokens, True, strength=strength)) for strength in strengths]
+    away = [relative_error(latents, made[0]) for latents in made]
+    assert all(one < other for one, other in itertools.pairwise(away))
+    other = qwen2vl.encode(picture("astronaut_512.png"), 64)
+    other_made = sample(flux, conditioning(qwen2vl, other, True, strength=0.0))
+    assert relative_error(other_made, made[-1]) <= LIMIT
+    assert relative_error(sample(flux, conditioning(qwen2vl, other, True)), made[0]) > 1e-3
+
+
+def test_the_strength_reaches_a_controlnet_without_tokens_of_its_own(flux, qwen2vl, tokens, union):
+    everywhere = focused(tokens, torch.full((1, *tokens.grid), 0.3), "attention")
+
+    def latents(given: list) -> torch.Tensor:
+        return sample(flux, controlled(given, union))
+
+    weak = latents(conditioning(qwen2vl, tokens, strength=0.3))
+    assert relative_error(weak, latents(conditioning(qwen2vl, everywhere))) <= LIMIT
+    own = latents(conditioning(qwen2vl, tokens, control_tokens=tokens, strength=0.3))
+    assert relative_error(own, latents(conditioning(qwen2vl, everywhere, control_tokens=tokens))) <= LIMIT
+    assert relative_error(own, weak) > 1e-4
 
 
 def test_cfg_with_a_focus_on_one_side(flux, qwen2vl, tokens):

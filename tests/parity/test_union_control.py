@@ -5,16 +5,21 @@ from __future__ import annotations
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.model_base
+import comfy.ops
 import comfy.samplers
 import pytest
 import torch
+from capabilities import SEVERAL_DEVICES
+from comfy.ldm.flux.controlnet import ControlNetFlux
 from control_weights import write_union
-from goldens import StandInVAE, golden, picture, relative_error
+from goldens import StandInVAE, golden, picture, relative_error, seeded_weight
 from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from two_steps import sample
 
 from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer
+from qwen2vl_flux_pack.checkpoints.entries import Entries
+from qwen2vl_flux_pack.checkpoints.flux import flux_params, load_transformer
+from qwen2vl_flux_pack.checkpoints.folders import DEMO
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.patches.flux import PatchedModelGuard, attach, patch_model
 from qwen2vl_flux_pack.patches.union_control import MODES, UnionControlNet, with_mode
@@ -181,18 +186,85 @@ def test_a_model_that_is_no_flux_is_refused(control_net):
         with_mode(control_net, "depth").pre_run(sd3, lambda percent: percent)
 
 
-def test_a_clone_for_another_device(flux, control_net):
+def test_a_clone_also_for_another_device(flux, control_net):
     union = with_mode(control_net, "depth")
-    clone = union.deepclone_multigpu(torch.device("cpu"), autoregister=True)
-    assert union.get_instance_for_device(torch.device("cpu")) is clone and type(clone) is UnionControlNet
-    assert clone.control_model is not union.control_model and clone.extra_args == union.extra_args
+    clone = union.copy()
+    if SEVERAL_DEVICES:
+        clone = union.deepclone_multigpu(torch.device("cpu"), autoregister=True)
+        assert union.get_instance_for_device(torch.device("cpu")) is clone
+        assert clone.control_model is not union.control_model
+    assert clone is not union and type(clone) is UnionControlNet and clone.extra_args == union.extra_args
     assert torch.equal(sample(flux, controlled(prompted(), clone)), sample(flux, controlled(prompted(), union)))
 
 
-def test_a_net_of_no_modes_is_refused(tmp_path):
-    plain_net = load_controlnet(write_union(tmp_path / "plain", modes=None))
-    with pytest.raises(InputError, match="is not a union ControlNet, so it cannot be set to depth"):
-        with_mode(plain_net, "depth")
+# ---- ControlNets without modes ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_flux(root):
+    """The demo's, which is as wide as the ControlNets of write_union."""
+    return patch_model(load_transformer(root / "demo"))
+
+
+def xlabs_net() -> comfy.controlnet.ControlNet:
+    """A ControlNet of XLabs' layout, which reads its hint as pixels, as ComfyUI builds it; seeded random weights."""
+    params = flux_params(Entries(DEMO / "flux" / "transformer" / "config.json"))
+    shape = {**params, "depth": 1, "depth_single_blocks": 0}
+    network = ControlNetFlux(operations=comfy.ops.manual_cast, device="cpu", dtype=torch.float32, **shape)
+    network.load_state_dict(
+        {name: seeded_weight(name, list(value.shape), "xlabs") for name, value in network.state_dict().items()}
+    )
+    return comfy.controlnet.ControlNet(network, extra_conds=["y", "guidance"])
+
+
+def small_conditioning() -> tuple[list, torch.Tensor]:
+    """Twelve tokens and a pooled vector for the demo's FLUX, and five hidden tokens of a prompt."""
+    config = Entries(DEMO / "flux" / "transformer" / "config.json").values
+    sizes = ((1, 12, config["joint_attention_dim"]), (1, config["pooled_projection_dim"]), (1, 5, 128))
+    generator = torch.Generator().manual_seed(1)
+    context, pooled, hidden = (torch.randn(size, generator=generator) for size in sizes)
+    return [[context, {"pooled_output": pooled}]], hidden
+
+
+def modeless(folder, kind: str) -> comfy.controlnet.ControlNet:
+    return xlabs_net() if kind == "xlabs" else load_controlnet(write_union(folder / "plain", modes=None))
+
+
+@pytest.mark.parametrize("kind", ["instantx", "xlabs"])
+def test_a_net_without_modes_is_taken_as_it_is(small_flux, tmp_path, kind):
+    """Whatever the mode, it is the native one; prompt and focus reach it through the node alone."""
+    native = modeless(tmp_path, kind)
+    plainly, hidden = small_conditioning()
+    ((context, options),) = plainly
+    weights = torch.tensor([[1.0] * 6 + [0.05] * 6]).log()
+
+    def latents(given: list, net) -> torch.Tensor:
+        return sample(small_flux, controlled(given, net, strength=1.0))
+
+    for mode in ("canny", "lq"):
+        assert torch.equal(latents(plainly, with_mode(native, mode)), latents(plainly, native))
+    numbered = with_mode(native, "depth")
+    numbered.set_extra_arg("control_type", [1])  # by ComfyUI's own node behind ours
+    for given in (attach(plainly, hidden), attach(plainly, bias=weights, control_bias=weights)):
+        heard, deaf = latents(given, with_mode(native, "depth")), latents(given, native)
+        assert relative_error(heard, deaf) > 1e-5
+        assert torch.equal(latents(given, numbered), heard)
+    dropped = [[context[:, :6], options]]
+    nothing = torch.tensor([[0.0] * 6 + [-torch.inf] * 6])
+    watched = attach(plainly, bias=nothing, control_bias=nothing)
+    assert relative_error(latents(watched, with_mode(native, "depth")), latents(dropped, native)) < 1e-5
+
+
+def test_a_net_without_modes_in_chains(small_flux, tmp_path):
+    """Before and behind a union ControlNet, copied, and cloned for another device."""
+    given = attach(*small_conditioning())
+    plain_net = with_mode(load_controlnet(write_union(tmp_path / "plain", modes=None)), "depth")
+    union = with_mode(load_controlnet(write_union(tmp_path / "union")), "depth")
+    one = sample(small_flux, controlled(controlled(given, plain_net), union, "line"))
+    other = sample(small_flux, controlled(controlled(given, union, "line"), plain_net.copy()))
+    assert relative_error(other, one) < 1e-5
+    clone = plain_net.deepclone_multigpu(torch.device("cpu"))
+    assert torch.equal(sample(small_flux, controlled(given, clone)), sample(small_flux, controlled(given, plain_net)))
 
 
 def test_a_mode_beyond_the_nets_own_is_refused(tmp_path):

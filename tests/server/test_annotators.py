@@ -24,13 +24,13 @@ def node(class_type: str, **inputs) -> dict:
 def graph(picture: str, file: str, *, resolution: int = 320) -> dict:
     """LoadImage, the map of the file's kind, SaveImage."""
     if file == LINES:
-        loader, mapped = node("AnyLineLoader", file=file), {"anyline": ["loader", 0], "resolution": resolution}
+        kind, mapped = "AnyLine", {"anyline": ["loader", 0], "resolution": resolution}
     else:
-        loader, mapped = node("DepthAnythingV2Loader", file=file), {"depth_anything": ["loader", 0]}
+        kind, mapped = "DepthAnythingV2", {"depth_anything": ["loader", 0]}
     return {
         "image": node("LoadImage", image=picture),
-        "loader": loader,
-        "map": node("AnyLineMap" if file == LINES else "DepthAnythingV2Map", image=["image", 0], **mapped),
+        "loader": node(f"Qwen2VLFlux{kind}Loader", file=file),
+        "map": node(f"Qwen2VLFlux{kind}Map", image=["image", 0], **mapped),
         "save": node("SaveImage", images=["map", 0], filename_prefix="annotator"),
     }
 
@@ -100,10 +100,12 @@ def test_a_batch_is_its_pictures(ready, client, upload, file):
 
 def test_the_loaders_list_what_lies_in_place(ready, client):
     info = client.object_info()
-    options = {name: info[name]["input"]["required"]["file"][1]["options"] for name in
-               ("DepthAnythingV2Loader", "AnyLineLoader")}  # fmt: skip
-    assert DEPTH in options["DepthAnythingV2Loader"] and LINES not in options["DepthAnythingV2Loader"]
-    assert LINES in options["AnyLineLoader"]
+    depth, lines = (
+        info[f"Qwen2VLFlux{kind}Loader"]["input"]["required"]["file"][1]["options"]
+        for kind in ("DepthAnythingV2", "AnyLine")
+    )
+    assert DEPTH in depth and LINES not in depth
+    assert LINES in lines
 
 
 def test_a_file_that_is_not_there(ready, client, example):

@@ -208,7 +208,7 @@ FAILED = {
             "strip": node("EmptyImage", width=4000, height=1, batch_size=1, color=0),
             "encode.image": ["strip", 0],
         },
-        "Qwen2VLEncode", "4000×1 pixels", "crop it or pad it first",
+        "Qwen2VLEncode", "4000x1 pixels", "crop it or pad it first",
     ),
     "three masks for one picture": (
         {

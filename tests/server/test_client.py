@@ -213,7 +213,7 @@ def test_a_failed_node_is_named_with_its_message(client, graph):
         client.run(prompt)
     error = raised.value
     assert (error.node_id, error.node_type) == ("encode", "Qwen2VLEncode")
-    assert error.exception_type.endswith("InputError") and "4000×1" in error.message
+    assert error.exception_type.endswith("InputError") and "4000x1" in error.message
     assert str(error) == f"Qwen2VLEncode (node 'encode') failed: {error.message}"
     assert "qwen2vl_encode.py" in error.traceback
 
@@ -317,7 +317,7 @@ def test_a_prompt_that_ends_while_the_connection_is_cut(relay, server, graph, go
         assert run.events and run.events[-1]["type"] != "execution_success"
         assert {"qwen2vl", "model"} <= {*run.cached, *run.executed}
     else:
-        with pytest.raises(NodeFailed, match=r"Qwen2VLEncode \(node 'tokens'\) failed: .*4000×1"):
+        with pytest.raises(NodeFailed, match=r"Qwen2VLEncode \(node 'tokens'\) failed: .*4000x1"):
             client.run(prompt, at_first("progress", "sample", cut))
 
 
@@ -397,8 +397,8 @@ def test_a_sentence_said_of_two_inputs_is_told_once(client, example):
     segment = {"sam2": ["sam2", 0], "image": ["image", 0], "points": "the left one", "box": "", "candidates": "best"}
     prompt = {
         "image": {"class_type": "LoadImage", "inputs": {"image": example}},
-        "sam2": {"class_type": "SAM2Loader", "inputs": {"file": "gone"}},
-        "segment": {"class_type": "SAM2Segment", "inputs": segment},
+        "sam2": {"class_type": "Qwen2VLFluxSAM2Loader", "inputs": {"file": "gone"}},
+        "segment": {"class_type": "Qwen2VLFluxSAM2Segment", "inputs": segment},
         "save": {"class_type": "MaskPreview", "inputs": {"mask": ["segment", 0]}},
     }
     with pytest.raises(PromptRejected) as raised:

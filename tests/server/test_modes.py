@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed
 from qwen2vl_flux_pack.automation.graphs import PAINTED, Hint, Prompt, controlnet, image_to_image, inpaint, node
+from qwen2vl_flux_pack.checkpoints.controlnet import STEM
 
 YELLOW, CYAN, NAVY, GREY = (250, 220, 40), (40, 200, 220), (20, 40, 90), (128, 126, 128)
 CIRCLE = (slice(64, 112), slice(12, 60))  # where the reference has its yellow circle, rows and columns
@@ -199,6 +203,38 @@ def test_controlnet(client, reference, other, guided):
     silent = made(client, controlnet(reference, reference=other, **{**guided, "hints": mute}))
     told = {"checkpoint": "small", "steps": 6, "seed": 3}
     assert np.abs(silent - made(client, image_to_image(reference, reference=other, **told))).max() <= 1
+
+
+def test_a_focus_leaves_the_tokens_of_the_controlnet_whole(client, reference, other, guided):
+    """The ControlNet gets the picture itself, whether the focus is on it or on a reference."""
+    told = {**guided, "hints": guided["hints"][:1], "dots": '[{"x": 0.28, "y": 0.68, "r": 0.4}]', "steps": 4}
+    prompt = controlnet(reference, **told)
+    assert prompt["connect"]["inputs"]["control_tokens"] == ["encode", 0]
+    with_another = controlnet(reference, reference=other, **told)
+    assert with_another["connect"]["inputs"]["control_tokens"] == ["encode_control", 0]
+    assert "control_tokens" not in controlnet(reference, **{**told, "dots": ""})["connect"]["inputs"]
+    thinned = controlnet(reference, **told)
+    thinned["connect"]["inputs"]["control_tokens"] = ["focus", 0]
+    assert not np.array_equal(made(client, prompt), made(client, thinned))
+
+
+def test_a_controlnet_without_modes(client, reference, guided, controlnet_folder, root):
+    """The demo's without its mode embedder, as single-purpose ones are: prompt and focus reach it by the same graph."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(root / "demo" / "controlnet", controlnet_folder / "modeless")
+    config, weights = controlnet_folder / "modeless" / "config.json", f"{STEM}.safetensors"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "num_mode": None}))
+    state = load_file(controlnet_folder / "modeless" / weights)
+    kept = {name: value for name, value in state.items() if not name.startswith("controlnet_mode_embedder.")}
+    assert len(kept) < len(state)
+    save_file(kept, controlnet_folder / "modeless" / weights)
+    told = {"control_net": "modeless", "checkpoint": "demo", "steps": 4, "prompt": "a red circle"}
+    told["hints"] = [replace(hint, strength=1.0) for hint in guided["hints"][:1]]
+    heard = controlnet(reference, **told)
+    deaf = controlnet(reference, **told)
+    deaf["depth_control"]["inputs"]["control_net"] = ["control_net", 0]
+    assert not np.array_equal(made(client, heard), made(client, deaf))
 
 
 def test_the_published_start_forgets_the_picture(client, reference, guided):

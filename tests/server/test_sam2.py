@@ -17,6 +17,7 @@ from qwen2vl_flux_pack.automation.graphs import node
 
 FILE = "converted/sam2.1_hiera_tiny.safetensors"
 POINTS = '[{"x": 0.4, "y": 0.4}, {"x": 0.05, "y": 0.1, "label": 0}]'
+ASKED = {"points": POINTS, "box": "", "candidates": "best"}
 BOXES = "[[0.1, 0.1, 0.45, 0.9], [0.5, 0.2, 0.9, 0.8]]"
 
 
@@ -39,8 +40,8 @@ def files(server, sam2_folder):
 def graph(picture) -> dict:
     return {
         "image": node("LoadImage", image=picture),
-        "sam2": node("SAM2Loader", file=FILE),
-        "segment": node("SAM2Segment", sam2=["sam2", 0], image=["image", 0], points=POINTS, box="", candidates="best"),
+        "sam2": node("Qwen2VLFluxSAM2Loader", file=FILE),
+        "segment": node("Qwen2VLFluxSAM2Segment", sam2=["sam2", 0], image=["image", 0], **ASKED),
         "white": node("MaskToImage", mask=["segment", 0]),
         "mask": node("SaveImage", images=["white", 0], filename_prefix="mask"),
         "overlay": node("SaveImage", images=["segment", 1], filename_prefix="overlay"),
@@ -55,7 +56,7 @@ def pictures(client, run, node_id: str) -> np.ndarray:
 
 
 def test_files_are_listed(client):
-    options = client.object_info()["SAM2Loader"]["input"]["required"]["file"]
+    options = client.object_info()["Qwen2VLFluxSAM2Loader"]["input"]["required"]["file"]
     listed = options[0] if isinstance(options[0], list) else options[1]["options"]
     assert FILE in listed and "sam2_hiera_small.pt" in listed
 

@@ -48,6 +48,6 @@ def test_weights_that_no_loader_lists_are_named(studio: Studio) -> None:
     named = [UNION, *(hint.model for hint in HINTS)]
     assert studio.unlisted(graph) == [name for name in named if not (studio.inputs.parent / name).exists()]
     assert studio.unlisted(RECIPES["variation"].graph) == []
-    loader = next(node_id for node_id, entry in graph.items() if entry["class_type"] == "AnyLineLoader")
+    loader = next(node_id for node_id, entry in graph.items() if entry["class_type"] == "Qwen2VLFluxAnyLineLoader")
     absent = graph | {loader: {**graph[loader], "inputs": {"file": "nowhere.pth"}}}
     assert "nowhere.pth" in studio.unlisted(absent)

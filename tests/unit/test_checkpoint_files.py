@@ -193,18 +193,75 @@ CASES = {
     "no weight_map": ("encoder", put(INDEX, b'{"metadata": {}}'), "has no weight_map", "download it again"),
     "weight_map empty": ("flux", put(FLUX_INDEX, b'{"weight_map": {}}'), "has no weight_map", "download it again"),
     "weight_map a list": ("encoder", put(INDEX, b'{"weight_map": ["a"]}'), "has no weight_map", "download it again"),
-    "weight_map of numbers": ("encoder", put(INDEX, b'{"weight_map": {"a": 5}}'), "1 of 1 shards (5)", "download the"),
+    "weight_map of numbers": ("encoder", put(INDEX, b'{"weight_map": {"a": 5}}'), "names 5, not a .safet", "again"),
     "index points outside": (
         "encoder",
         mapped(INDEX, lambda names: names.update({NORM: "../../../etc/passwd"})),
-        "points outside its folder ('../../../etc/passwd')",
+        "names '../../../etc/passwd', not a .safetensors file beside it",
         "download it again",
     ),
     "index points at the parent": (
         "encoder",
         mapped(INDEX, lambda names: names.update({NORM: ".."})),
-        "points outside its folder ('..')",
+        "names '..', not a .safetensors file beside it",
         "download it again",
+    ),
+    "index points into a folder": (
+        "flux",
+        mapped(FLUX_INDEX, lambda names: names.update({"proj_out.bias": "more/a.safetensors"})),
+        "names 'more/a.safetensors', not a .safetensors file beside it",
+        "download it again",
+    ),
+    "index names another kind of file": (
+        "encoder",
+        both(put("qwen2-vl/b.pt", b"PK"), mapped(INDEX, lambda names: names.update({NORM: "b.pt"}))),
+        "names 'b.pt', not a .safetensors file beside it",
+        "download it again",
+    ),
+    "index names half a letter": (
+        "encoder", mapped(INDEX, lambda names: names.update({NORM: "\ud800"})), r"names '\ud800', not a", "again",
+    ),
+    "index names half a letter as a shard": (
+        "flux",
+        mapped(FLUX_INDEX, lambda names: names.update({"proj_out.bias": "\ud800.safetensors"})),
+        r"lacks 1 of 4 shards (\ud800.safetensors)",
+        "download the missing files",
+    ),
+    "index names a shard of many letters": (
+        "encoder",
+        mapped(INDEX, lambda names: names.update({NORM: "x" * 300 + ".safetensors"})),
+        "lacks 1 of 4 shards (xxx",
+        "download the missing files",
+    ),
+    "index names a shard of no end": (
+        "flux",
+        mapped(FLUX_INDEX, lambda names: names.update({"proj_out.bias": "x" * 10**6 + ".safetensors"})),
+        "lacks 1 of 4 shards (xxx",
+        "download the missing files",
+    ),
+    "index names a shard with a zero in it": (
+        "encoder",
+        mapped(INDEX, lambda names: names.update({NORM: "a\0.safetensors"})),
+        r"lacks 1 of 4 shards (a\x00.safetensors)",
+        "download the missing files",
+    ),
+    "index names two lines": (
+        "encoder",
+        mapped(INDEX, lambda names: names.update({NORM: "a\nb.safetensors"})),
+        r"lacks 1 of 4 shards (a\nb.safetensors)",
+        "download the missing files",
+    ),
+    "index names ten thousand absent shards": (
+        "encoder",
+        mapped(INDEX, lambda names: names.update({f"t{n}": f"a{n:05}.safetensors" for n in range(10_000)})),
+        "lacks 10000 of 10003 shards (a00000.safetensors, a00001.safetensors, a00002.safetensors, ...)",
+        "download the missing files",
+    ),
+    "index promises a tensor of a million letters": (
+        "encoder",
+        mapped(INDEX, lambda names: names.update({"x" * 10**6: "model-00001-of-00003.safetensors"})),
+        "does not hold xxxx",
+        "download the folder again",
     ),
     "index names an absent shard": (
         "encoder",
@@ -269,6 +326,74 @@ CASES = {
         weights(SHARD, lambda state: state.update({GATE: torch.ones(192, 64)})),
         f"holds {GATE} as [192, 64] where qwen2-vl/config.json calls for [192, 128]",
         "download the folder again",
+    ),
+    "encoder of a name of a million letters": (
+        "encoder",
+        weights(SHARD, lambda state: state.update({"model." + "x" * 10**6: torch.ones(2)})),
+        "holds model.xxx",
+        "use the checkpoint's own files",
+    ),
+    "encoder of a name of two lines": (
+        "encoder",
+        weights(SHARD, lambda state: state.update({"model.\n\u2028 雪": torch.ones(2)})),
+        r"holds model.\n\u2028 \u96ea, which",
+        "use the checkpoint's own files",
+    ),
+    "encoder in a hundred dimensions": (
+        "encoder",
+        weights(SHARD, lambda state: state.update({GATE: torch.ones([1] * 60)})),
+        f"holds {GATE} as [1, 1, 1, 1, 1, 1, ...] where",
+        "download the folder again",
+    ),
+    "encoder of whole numbers": (
+        "encoder",
+        weights(SHARD, lambda state: state.update({GATE: state[GATE].long()})),
+        f"holds {GATE} as I64, not as floating-point numbers",
+        "download the folder again",
+    ),
+    "encoder of true and false": (
+        "encoder", weights(SHARD, lambda state: state.update({GATE: state[GATE].bool()})), f"{GATE} as BOOL", "again",
+    ),
+    "FLUX of whole numbers": (
+        "flux",
+        weights(f"{FLUX}-00003-of-00003.safetensors", lambda state: state.update(
+            {"proj_out.bias": state["proj_out.bias"].char()})),
+        "holds proj_out.bias as I8, not as floating-point numbers",
+        "download the folder again",
+    ),
+    "FLUX of complex numbers": (
+        "flux",
+        weights(f"{FLUX}-00003-of-00003.safetensors", lambda state: state.update(
+            {"proj_out.bias": state["proj_out.bias"].cfloat()})),
+        "holds proj_out.bias as C64, not as floating-point numbers",
+        "download the folder again",
+    ),
+    "CLIP-L of whole numbers": (
+        "text",
+        weights(f"{CLIP_L}/model.safetensors", lambda state: state.update(
+            {"text_model.final_layer_norm.bias": state["text_model.final_layer_norm.bias"].long()})),
+        "holds text_model.final_layer_norm.bias as I64",
+        "download the folder again",
+    ),
+    "T5 of bytes": (
+        "text",
+        weights(f"{T5}/model-00002-of-00002.safetensors", lambda state: state.update(
+            {"encoder.final_layer_norm.weight": state["encoder.final_layer_norm.weight"].byte()})),
+        "holds encoder.final_layer_norm.weight as U8",
+        "download the folder again",
+    ),
+    "VAE of whole numbers": (
+        "vae",
+        weights(VAE, lambda state: state.update(
+            {"taesd_decoder.3.conv.0.bias": state["taesd_decoder.3.conv.0.bias"].long()})),
+        "holds taesd_decoder.3.conv.0.bias as I64, not as floating-point numbers",
+        "download FLUX's vae again",
+    ),
+    "VAE of true and false": (
+        "vae",
+        weights(VAE, lambda state: state.update({name: value.bool() for name, value in state.items()})),
+        "more tensors as BOOL, not as floating-point numbers",
+        "download FLUX's vae again",
     ),
     "Qwen2.5-VL weights": (
         "encoder",
@@ -369,6 +494,22 @@ CASES = {
     "no heads for keys": ("encoder", edited(CONFIG, num_key_value_heads=0), "num_key_value_heads 0", "again"),
     "layers below none": ("encoder", edited(CONFIG, num_hidden_layers=-2), "num_hidden_layers -2", "download it again"),
     "layers without end": ("encoder", edited(CONFIG, num_hidden_layers=10**12), "num_hidden_layers 1000", "again"),
+    "layers of 400 digits": (
+        "encoder", edited(CONFIG, num_hidden_layers=10**400), "num_hidden_layers 1000000000", "download it again",
+    ),
+    "a norm of 400 digits": ("encoder", edited(CONFIG, rms_norm_eps=10**400), "rms_norm_eps 10000000", "again"),
+    "a norm of 400 digits below none": ("encoder", edited(CONFIG, rms_norm_eps=-(10**400)), "rms_norm_eps -100", "ag"),
+    "rope sections of 400 digits": (
+        "encoder", edited(CONFIG, rope_scaling__mrope_section=[10**400, 8, 8]), "mrope_section [10000", "again",
+    ),
+    "a number of 5000 digits": (
+        "encoder", put(CONFIG, b'{"hidden_size": ' + b"1" * 5000 + b"}"), "config.json is not a JSON file", "again",
+    ),
+    "an entry of a million letters": ("encoder", edited(CONFIG, hidden_size="x" * 10**6), "hidden_size 'xxx", "again"),
+    "an entry of two lines": (
+        "encoder", edited(CONFIG, hidden_size="a\n\u0085雪"), r"hidden_size 'a\n\x85\u96ea', not", "download it again",
+    ),
+    "a model of a million letters": ("encoder", edited(CONFIG, model_type="x" * 10**6), "type 'xxx", "put the check"),
     "half a layer": ("encoder", edited(CONFIG, num_hidden_layers=1.5), "num_hidden_layers 1.5", "download it again"),
     "infinite width": ("encoder", edited(CONFIG, hidden_size=float("inf")), "hidden_size inf", "download it again"),
     "norm of NaN": ("encoder", edited(CONFIG, rms_norm_eps=float("nan")), "rms_norm_eps nan", "download it again"),
@@ -389,6 +530,15 @@ CASES = {
     "a vocabulary too small": ("encoder", edited(CONFIG, vocab_size=400), "vocabulary of 400", "image_prefix_ids"),
     "no words before the image": ("encoder", edited(CONFIG, image_prefix_ids=[]), "image_prefix_ids []", "again"),
     "words below none": ("encoder", edited(CONFIG, image_prefix_ids=[-1]), "image_prefix_ids [-1]", "download it"),
+    "words without end": (
+        "encoder",
+        edited(CONFIG, image_prefix_ids=[1] * 20_000),
+        "image_prefix_ids [1, 1, 1, 1, 1, 1, ...], not a list of at most 1024 token numbers",
+        "download it again",
+    ),
+    "words of 400 digits": (
+        "encoder", edited(CONFIG, image_prefix_ids=[10**400]), "too small for the chat text", "download the qwen2-vl",
+    ),
     "words as text": ("encoder", edited(CONFIG, image_prefix_ids=["a"] * 99), "image_prefix_ids ['a'", "download it"),
     "no preprocessor": ("encoder", remove(PIXELS), "preprocessor_config.json is missing", "download it into that"),
     "preprocessor a web page": ("encoder", put(PIXELS, WEB_PAGE), "config.json is not a JSON file", "download it"),
@@ -398,6 +548,24 @@ CASES = {
     "image_std of zero": ("encoder", edited(PIXELS, image_std=[0.2, 0, 0.2]), "image_std [0.2, 0, 0.2]", "again"),
     "image_std of text": ("encoder", edited(PIXELS, image_std=["a", "b", "c"]), "image_std ['a', 'b', 'c']", "again"),
     "pixels below none": ("encoder", edited(PIXELS, min_pixels=-4, max_pixels=-4), "min_pixels -4", "download it"),
+    "pixels beyond 16,384 tokens": (
+        "encoder",
+        edited(PIXELS, min_pixels=2**26, max_pixels=2**26),
+        f"min_pixels 67108864, not at most {16384 * 28**2} pixels, which make 16384 tokens",
+        "download it again",
+    ),
+    "edges beyond 16,384 tokens": (
+        "encoder",
+        edited(PIXELS, min_pixels=..., max_pixels=..., size={"shortest_edge": 2**24, "longest_edge": 2**24}),
+        "shortest_edge 16777216, not at most",
+        "download it again",
+    ),
+    "one pixel beyond 16,384 tokens": (
+        "encoder",
+        edited(PIXELS, min_pixels=16384 * 28**2 + 1, max_pixels=16384 * 28**2 + 1),
+        "min_pixels 12845057, not at most",
+        "download it again",
+    ),
     "no pixels at all": ("encoder", edited(PIXELS, min_pixels=...), "no entry size", "download it again"),
     "no FLUX config": ("flux", remove("flux/transformer/config.json"), "config.json is missing", "download it into"),
     "FLUX config of another class": (
@@ -469,6 +637,36 @@ CASES = {
         pickled(CONNECTOR, {"weight": torch.ones(384, 128, dtype=torch.int8), "bias": torch.ones(384)}),
         "holds 'weight' beside tensors of floating-point numbers",
         "use the published file of plain weights",
+    ),
+    "connector of nothing but shapes": (
+        "encoder",
+        pickled(CONNECTOR, {"weight": torch.ones(384, 128, device="meta"), "bias": torch.ones(384, device="meta")}),
+        "is not a file of plain tensors",
+        "download it again",
+    ),
+    "connector with the shape of a bias": (
+        "encoder",
+        pickled(CONNECTOR, {"weight": torch.ones(384, 128), "bias": torch.ones(384, device="meta")}),
+        "is not a file of plain tensors",
+        "download it again",
+    ),
+    "connector of what is not zero": (
+        "encoder",
+        pickled(CONNECTOR, {"weight": torch.ones(384, 128).to_sparse(), "bias": torch.ones(384)}),
+        "is not a file of plain tensors",
+        "download it again",
+    ),
+    "t5_embedder of what is not zero": (
+        "encoder",
+        pickled(EMBEDDER, {"weight": torch.ones(256, 384), "bias": torch.ones(256).to_sparse()}),
+        "is not a file of plain tensors",
+        "download it again",
+    ),
+    "connector of a name of a million letters": (
+        "encoder", pickled(CONNECTOR, {"x" * 10**6: torch.ones(2)}), "1 tensors (['xxx", "download it again",
+    ),
+    "connector of a name of two lines": (
+        "encoder", pickled(CONNECTOR, {"a\n雪": torch.ones(2), "b": 1}), r"holds 'b' beside", "published file",
     ),
     "connector of nothing": ("encoder", pickled(CONNECTOR, {}), "holds 0 tensors", "download it again"),
     "connector of other names": (

@@ -13,8 +13,10 @@ from types import ModuleType
 import pytest
 import torch
 from PIL import Image
+from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation.installation import PACK
+from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER
+from qwen2vl_flux_pack.automation.installation import PACK, Problem, check_checkpoint
 from qwen2vl_flux_pack.automation.options import demo_options
 
 
@@ -151,9 +153,8 @@ def test_interpreter_in_or_beside_an_existing_comfyui(dev, comfyui):
 
 def test_comfyui_python_goes_before_all(dev, comfyui, tmp_path, monkeypatch):
     touched(dev.python_in(comfyui / "venv"))
-    own = touched(tmp_path / "own" / "python")
-    link = tmp_path / "own" / "environment"
-    link.symlink_to(own)  # as in a virtual environment, where the link is what counts
+    link = tmp_path / "own"
+    link.symlink_to(sys.executable)  # as in a virtual environment, where the link is what counts
     monkeypatch.setenv("COMFYUI_PYTHON", str(link))
     assert dev.existing_comfyui(str(comfyui)) == (comfyui, link)
     monkeypatch.setenv("COMFYUI_PYTHON", str(tmp_path / "gone"))
@@ -172,7 +173,47 @@ def test_a_path_without_comfyui(dev, tmp_path):
     command = [sys.executable, dev.__file__, "demo"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == f"dev.py: COMFYUI_PATH={tmp_path} is not a ComfyUI folder: it has no main.py\n"
+    assert done.stderr == f"dev.py: COMFYUI_PATH={tmp_path} is not a ComfyUI folder: it has no main.py.\n"
+
+
+@pytest.mark.parametrize(
+    "variable, value, complaint",
+    [
+        ("COMFYUI_PATH", "~no_such_user/x", "COMFYUI_PATH=~no_such_user/x is not a ComfyUI folder"),
+        ("COMFYUI_PATH", "9" * 5000, "is not a ComfyUI folder: it has no main.py."),
+        ("COMFYUI_PATH", "/dev/null/x", "COMFYUI_PATH=/dev/null/x is not a ComfyUI folder"),
+        ("COMFYUI_PYTHON", "~no_such_user/python", "~no_such_user/python does not exist."),
+        ("COMFYUI_PYTHON", "/bin/false", "COMFYUI_PYTHON=/bin/false is not a Python that runs; set it to ComfyUI's"),
+        ("COMFYUI_PYTHON", "/bin/echo", "COMFYUI_PYTHON=/bin/echo is not a Python that runs"),
+        ("COMFYUI_PYTHON", "/etc/hostname", "COMFYUI_PYTHON=/etc/hostname is not a Python that runs"),
+    ],
+)
+@pytest.mark.parametrize("program", ["dev.py", "generate.py"])
+def test_variables_that_name_nothing_of_use(root, dev, comfyui, tmp_path, program, variable, value, complaint):
+    shutil.copy(root / "generate.py", dev.ROOT)
+    picture = touched(tmp_path / "photo.png")
+    own = ["demo"] if program == "dev.py" else ["--mode", "variation", "--input_image", str(picture), "--device", "cpu"]
+    module = dev.ROOT / "automation" / "generate_options.py"
+    module.write_text(module.read_text().replace(DEFAULT_SERVER, "http://127.0.0.1:1"))
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), variable: value}
+    command = [sys.executable, dev.ROOT / program, *own]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode in (1, 2) and not done.stdout
+    assert complaint in one_sentence(done.stderr.removesuffix("\n"))
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "0", "-1", "http", "8188.5", "9" * 5000])
+def test_a_port_that_is_none(dev, tmp_path, port):
+    """Said before anything is set up."""
+    done = subprocess.run([sys.executable, dev.__file__, "serve", "--port", port], capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    assert "--port: give a whole number from 1 to 65535, not " in one_sentence(done.stderr.removesuffix("\n"))
+    assert not list(dev.DEV.iterdir())
+
+
+def test_a_command_without_end(dev):
+    done = subprocess.run([sys.executable, dev.__file__, "x" * 100_000], capture_output=True, text=True)
+    assert done.returncode == 2 and "'demo', 'serve'" in one_sentence(done.stderr.removesuffix("\n"))
 
 
 def test_a_comfyui_that_is_there_is_not_fetched(dev, comfyui):
@@ -291,8 +332,42 @@ def test_the_training_sees_the_packages_of_comfyui(dev, monkeypatch):
     assert Path(prefix) == dev.DEV / "training" and seen == torch.__file__
 
 
+def test_checkpoints_that_a_comfyui_of_ours_cannot_know(comfyui, tmp_path):
+    """As ComfyUI would list them, without starting it: by the models folder, CHECKPOINT_DIR and the pack's own."""
+    models, own = comfyui / "models" / "qwen2vl_flux", tmp_path / "own"
+    (models / "published" / "flux").mkdir(parents=True)
+    (models / "empty").mkdir()
+    (own / "several" / "qwen2-vl").mkdir(parents=True)
+    (tmp_path / "single" / "qwen2-vl").mkdir(parents=True)
+    (models / "linked").symlink_to(tmp_path / "single")
+    for name, named in (
+        ("published", None),
+        ("linked", None),
+        ("demo", None),
+        ("several", own),
+        ("published", own),
+        ("single", tmp_path / "single"),
+    ):
+        check_checkpoint(comfyui, name, named)
+    for name, named in (("gone", None), ("empty", None), ("several", None), ("single", own), ("own", own)):
+        with pytest.raises(Problem, match=f"There is no checkpoint '{name}' in {models}") as raised:
+            check_checkpoint(comfyui, name, named)
+        assert named is None or str(named) in str(raised.value)
+    (comfyui / "extra_model_paths.yaml").touch()  # what it names, ComfyUI alone knows
+    check_checkpoint(comfyui, "gone", None)
+
+
 def test_the_bundled_checkpoint_by_its_path(root, monkeypatch):
     """What a shell completes: the folder, with a slash behind it."""
     monkeypatch.chdir(root)
     options = demo_options(["--checkpoint", "demo/"])
     assert (options.checkpoint, options.size, options.steps) == ("demo", 128, 20)
+
+
+@pytest.mark.parametrize("arguments", [["--output", ""], ["--output="]])
+def test_pictures_into_nothing(capsys, arguments):
+    with pytest.raises(SystemExit):
+        demo_options(arguments)
+    assert "--output: give the name of a folder, such as . for" in one_sentence(
+        capsys.readouterr().err.removesuffix("\n")
+    )

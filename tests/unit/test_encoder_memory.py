@@ -5,9 +5,11 @@ from __future__ import annotations
 import comfy.model_management as mm
 import pytest
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from goldens import relative_error
 
 from qwen2vl_flux_pack.benchmarks import memory, random_checkpoint
+from qwen2vl_flux_pack.models import attention
 from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
 from qwen2vl_flux_pack.models.qwen2vl_pixels import patches_of
 
@@ -81,6 +83,40 @@ def test_peak_while_loading(tmp_path):
         assert result["kept"] > 0.9 * 2**30 or weight_dtype != "default"
         assert result["kept"] <= result["peak"] * 1.02
         assert result["peak"] <= 1.1 * result["kept"], weight_dtype
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("count", [5, 1023, 2047, 2048, 2500, 4000])
+def test_attention_in_parts_is_the_whole(monkeypatch, count, masked):
+    """To the bit, so that a long encode in parts that an interrupt can stop is the published one."""
+    monkeypatch.setattr(attention, "WORK", 1)
+    q, k, v = torch.randn(3, 1, 2, count, 16, generator=torch.Generator().manual_seed(count))
+    mask = torch.full((count, count), torch.finfo(torch.float32).min / 4).triu_(1) if masked else None
+    whole = attention_pytorch(q, k, v, 2, mask=mask, skip_reshape=True)
+    assert torch.equal(attention.attention_in_parts(q, k, v, 2, mask=mask, skip_reshape=True), whole)
+
+
+def test_an_interrupt_stops_attention_between_its_parts(tiny, monkeypatch):
+    """Within a layer: one over the 65,536 patches of a long encode would take minutes."""
+    monkeypatch.setattr(attention, "WORK", 1)
+    qwen2vl = load_qwen2vl(tiny)
+    picture = torch.rand(1, 400, 400, 3, generator=torch.Generator().manual_seed(2))
+    parts = []
+
+    def part(q: torch.Tensor, *given, **options) -> torch.Tensor:
+        parts.append(q.shape[2])
+        mm.interrupt_current_processing()
+        return attention_pytorch(q, *given, **options)
+
+    monkeypatch.setattr(attention, "attention_pytorch", part)
+    with torch.inference_mode(), pytest.raises(mm.InterruptProcessingException):
+        qwen2vl.encode(picture, 1024)
+    assert parts == [attention.LEAST], "the first of four parts of the first block"
+    monkeypatch.undo()
+    with torch.inference_mode():
+        whole = qwen2vl.encode(picture, 1024).embeddings
+        monkeypatch.setattr(attention, "WORK", 1)
+        assert torch.equal(qwen2vl.encode(picture, 1024).embeddings, whole)
 
 
 def test_an_interrupt_stops_the_encoder(tiny):

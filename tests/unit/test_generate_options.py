@@ -13,8 +13,9 @@ import pytest
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.automation import graphs
+from qwen2vl_flux_pack.automation.arguments import sentence
 from qwen2vl_flux_pack.automation.generate import prompt_for
-from qwen2vl_flux_pack.automation.generate_options import Options, generate_options, sentence
+from qwen2vl_flux_pack.automation.generate_options import Options, generate_options
 from qwen2vl_flux_pack.automation.options import demo_options
 from qwen2vl_flux_pack.automation.request import ASPECT_RATIOS, CONTROLLED, HINTS, MODES, Request
 from qwen2vl_flux_pack.errors import InputError
@@ -250,6 +251,16 @@ def test_each_mode_is_its_graph():
         assert prompt_for(request) == graph, mode
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_reaches_the_latents(mode):
+    own = ["--mask_image", "mask.png"] if "inpaint" in mode else []
+    request = parsed("--mode", mode, "--input_image", "photo.png", *own, "--image_count", "8", "--batch_size", "3")
+    assert request.request.batches == (3, 3, 2)
+    prompt = prompt_for(request.request)
+    node, name = ("size", "batch_size") if mode == "variation" else ("batch", "amount")
+    assert prompt[node]["inputs"][name] == 3
+
+
 def test_the_bundled_checkpoint_has_its_own_size_and_tokens():
     request = parsed(*VARIATION, "--checkpoint", "demo", "--prompt", "a fox").request
     prompt = prompt_for(request)
@@ -293,6 +304,13 @@ REFUSED = {
     "points beside the object only": ([*INPAINT, "--mask_points", "0.5,0.5,0", "0,0,0"], "all have label 0"),
     "points without points": ([*INPAINT, "--mask_points"], "--mask_points: expected at least one argument"),
     "no pictures": ([*VARIATION, "--image_count", "0"], "--image_count: give a whole number from 1 to 1000, not 0"),
+    "no batch": ([*VARIATION, "--batch_size", "0"], "--batch_size: give a whole number from 1 to 64, not 0"),
+    "a batch too large": ([*VARIATION, "--image_count", "99", "--batch_size", "65"], "from 1 to 64, not 65"),
+    "a batch of more than all": (
+        [*VARIATION, "--image_count", "3", "--batch_size", "4"],
+        "batch_size is how many of the pictures one prompt makes; give 1 to image_count, which is 3, not 4",
+    ),
+    "a batch without a count": ([*VARIATION, "--batch_size", "2"], "give 1 to image_count, which is 1, not 2"),
     "half a picture": ([*VARIATION, "--image_count", "1.5"], "--image_count: give a whole number"),
     "another shape": ([*VARIATION, "--aspect_ratio", "21:9"], "--aspect_ratio: invalid choice: '21:9'"),
     "no steps": ([*VARIATION, "--steps", "0"], "--steps: give a whole number from 1 to 10000, not 0"),
@@ -332,11 +350,21 @@ REFUSED = {
     "an address without host": ([*VARIATION, "--server", "http://"], "--server: write the address like"),
     "a port too large": ([*VARIATION, "--server", "http://host:99999"], "--server: write the address like"),
     "an address of brackets": ([*VARIATION, "--server", "http://[::1"], "--server: write the address like"),
+    "an address of a long name": (
+        [*VARIATION, "--server", f"http://{'a' * 70}.org"],
+        "--server: write the address like",
+    ),
+    "an address of a name long elsewhere": (
+        [*VARIATION, "--server", f"http://{chr(252) * 60}"],
+        "write the address like",
+    ),
+    "an address of an empty name": ([*VARIATION, "--server", "http://host..org:80"], "write the address like"),
+    "an address of a user with a colon": ([*VARIATION, "--server", "http://a%3Ab:c@host"], "write the address like"),
     "a negative seed": ([*VARIATION, "--seed", "-1"], "--seed: give a whole number from 0 to 18446744073709551615"),
     "a seed too large": ([*VARIATION, "--seed", str(2**64)], "--seed: give a whole number from 0"),
     "seeds that run over": (
         [*VARIATION, "--seed", str(2**64 - 1), "--image_count", "2"],
-        "the seeds of 2 pictures must lie in 0 to 18446744073709551615",
+        "the seeds of 2 prompts must lie in 0 to 18446744073709551615",
     ),
     "a size too small": ([*VARIATION, "--size", "16"], "--size: give a whole number from 64 to 2048, not 16"),
     "a missing checkpoint": ([*VARIATION, "--checkpoint", "gone/weights"], "--checkpoint: there is no folder gone/we"),
@@ -351,6 +379,8 @@ REFUSED = {
         [*VARIATION, "--checkpoint", "./weights", "--server", "http://127.0.0.1:1"],
         "a running server cannot be given a folder",
     ),
+    "output into nothing": ([*VARIATION, "--output_dir", ""], "--output_dir: give the name of a folder, such as . for"),
+    "output into nothing, by the sign": ([*VARIATION, "--output_dir="], "--output_dir: give the name of a folder"),
     "output into a file": ([*VARIATION, "--output_dir", "text.txt"], "--output_dir: text.txt is not a folder"),
     "prompt into a folder": ([*VARIATION, "--save_prompt", "empty"], "--save_prompt: empty is not a file"),
     "prompt into no folder": ([*VARIATION, "--save_prompt", "gone/p.json"], "gone/p.json cannot be written"),
@@ -433,11 +463,62 @@ def test_any_message_becomes_a_sentence(said):
     assert told.rstrip(".")[:9] == " ".join(said.split())[:9]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--server", "ftp://anna:secret@host"],
+        ["--server", "anna:secret@host:8188"],
+        ["--server", "http://anna:sec/secret@host"],
+        ["--server", "http://anna:my secret@host"],
+        ["--server", "http://anna:secret@host:port"],
+        ["--sever", "http://anna:secret@host"],
+        ["--steps", "http://anna:secret@host"],
+        ["--mode", "https://secret@host"],
+    ],
+)
+def test_no_password_is_shown(capsys, arguments):
+    with pytest.raises(SystemExit):
+        parsed(*VARIATION, *arguments)
+    said = one_sentence(capsys.readouterr().err.removesuffix("\n"))
+    assert "...@host" in said and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments, advice",
+    [
+        (["--save_prompt", f"{'x' * 100_000}/p.json"], "cannot be written; make its folder first."),
+        (["--mode", "x" * 100_000], "'controlnet-inpaint')."),
+        (["--checkpoint", f"{'x/' * 50_000}"], "there is no folder x/x/"),
+        (["--prompt", "x", "--dots", "x" * 100_000], "write them like [{"),
+    ],
+)
+def test_long_values_are_shortened_and_the_advice_stays(capsys, arguments, advice):
+    with pytest.raises(SystemExit):
+        parsed(*VARIATION, *arguments)
+    assert advice in one_sentence(capsys.readouterr().err.removesuffix("\n"))
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("\x1b[2Jgone\x07", "\\x1b[2Jgone\\x07."),
+        ("a \u202e name", "a \\u202e name."),
+        ("gr\u00fcn \u96ea", "gr\u00fcn \u96ea."),
+        ("not UTF-8 \udcff", "not UTF-8 \\udcff."),
+        ("mail anna@host", "mail anna@host."),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, told):
+    assert sentence(text) == told
+
+
 def test_requests_of_programs_are_checked_too(folder):
     with pytest.raises(ValueError, match="there is no mode 'outpaint', only variation, img2img"):
         Request("outpaint", folder / "photo.png")
     with pytest.raises(ValueError, match="needs a mask"):
         Request("inpaint", folder / "photo.png")
+    with pytest.raises(ValueError, match="give 1 to image_count, which is 2, not 0"):
+        Request("variation", folder / "photo.png", image_count=2, batch_size=0)
     with pytest.raises(ValueError, match="mask_points all have label 0"):
         Request("inpaint", folder / "photo.png", mask_points=((0.5, 0.5, 0),))
     assert json.loads(json.dumps(prompt_for(Request("variation", folder / "photo.png", checkpoint="demo"))))

@@ -14,7 +14,7 @@ import pytest
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.automation.installation import Problem
-from qwen2vl_flux_pack.automation.output import check_folder, write_picture
+from qwen2vl_flux_pack.automation.output import check_folder, write_file, write_picture
 
 
 def test_a_folder_is_made_for_the_first_picture_only(tmp_path):
@@ -64,15 +64,30 @@ def test_ctrl_c_while_a_picture_is_written(tmp_path):
 
 
 def test_a_disk_that_is_full(tmp_path):
-    """A limit of the process, which the system keeps as it keeps the end of a disk."""
+    """A limit of the process, which the system keeps as it keeps the end of a disk, and a device that is always full:
+    the system names neither."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(Problem) as raised:
             write_picture(tmp_path, "variation_1", bytes(1 << 16))
+        assert str(raised.value) == f"{tmp_path / 'variation_1.png'} cannot be written (File too large)"
+        with pytest.raises(Problem, match="prompt.json cannot be written"):
+            write_file(tmp_path / "prompt.json", bytes(1 << 16))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not os.listdir(tmp_path)
+    assert "variation_1.png" not in os.listdir(tmp_path)
+    with pytest.raises(Problem, match=r"^/dev/full cannot be written \(No space left on device\)$"):
+        write_file(Path("/dev/full"), b"prompt")
+
+
+def test_a_folder_that_has_become_something_else(tmp_path):
+    """After it was checked, and before the first picture is there."""
+    (tmp_path / "made").touch()
+    with pytest.raises(Problem, match=r"made cannot be written \(File exists\)"):
+        write_picture(tmp_path / "made", "variation_1", b"")
+    with pytest.raises(Problem, match=r"deeper cannot be written \(Not a directory\)"):
+        write_picture(tmp_path / "made" / "deeper", "variation_1", b"")
 
 
 def test_the_program_makes_no_folder_before_it_works(root, tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from packing import packed_zip, run, working_tree
@@ -23,6 +25,16 @@ def project(root: Path) -> dict:
 @pytest.fixture(scope="module")
 def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return working_tree(root, tmp_path_factory.mktemp("pack") / "ComfyUI-Qwen2VL-Flux")
+
+
+@pytest.fixture(scope="module")
+def packed(copy: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the Registry hands out, unpacked."""
+    archive, folder = packed_zip(copy, tools), tmp_path_factory.mktemp("packed").resolve()
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+    archive.unlink()
+    return folder
 
 
 def test_requirements_are_the_declared_dependencies(root: Path, project: dict) -> None:
@@ -46,17 +58,56 @@ def test_registry_validates_the_pack(copy: Path, tools: Path) -> None:
     assert "Warning" not in said
 
 
-def test_packed_zip_holds_what_users_run_and_no_tests(copy: Path, tools: Path) -> None:
-    archive = packed_zip(copy, tools)
-    with zipfile.ZipFile(archive) as packed:
-        names = packed.namelist()
-    top = {name.split("/")[0] for name in names}
-    assert {"__init__.py", "nodes", "models", "checkpoints", "automation", "demo", "web", "requirements.txt"} <= top
-    assert not top & {"tests", "benchmarks", "thumbnails", "training", "dev.py", ".ci", ".dev"}
-    assert any(name.startswith("demo/") and name.endswith(".safetensors") for name in names)
-    shown = {"demo/training/curve.png", "demo/training/samples.jpg"}  # by the card
-    assert {"demo/README.md", *shown} <= set(names)
-    archive.unlink()
+def test_package_holds_what_users_run_and_no_tests(packed: Path) -> None:
+    assert {"__init__.py", "nodes", "models", "checkpoints", "automation", "demo", "web", "requirements.txt"} <= {
+        path.name for path in packed.iterdir()
+    }
+    for name in ("tests", "benchmarks", "thumbnails", "train.py", "dev.py", ".ci", ".dev"):
+        assert not (packed / name).exists()
+    assert [path.name for path in (packed / "training").iterdir()] == ["README.md"]
+    assert list((packed / "demo").rglob("*.safetensors"))
+
+
+def test_links_of_packed_pages_lead_to_packed_files(packed: Path) -> None:
+    """Also those to a heading, and from help pages, whose addresses the interface looks for in the folder of them all.
+    A folder is no page."""
+    help_pages, followed = packed / "web" / "docs", set()
+    for page in packed.rglob("*.md"):
+        text = page.read_text("utf-8")
+        base = help_pages if help_pages in page.parents else page.parent
+        for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", text):
+            address, _, heading = link.partition("#")
+            target = (base / unquote(address)).resolve() if address else page
+            assert target.is_file() and packed in target.parents, f"{page.relative_to(packed)} links to {link}"
+            if heading:
+                assert heading in headings(target), f"{page.relative_to(packed)} links to {link}"
+            followed.add(target.relative_to(packed).as_posix())
+    assert {"LICENSE", "CONTRIBUTING.md", "training/README.md", "demo/training/curve.png", "README.md"} <= followed
+
+
+def headings(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page in addresses."""
+    found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_modules_of_the_package_import_what_is_in_it(packed: Path) -> None:
+    """By relative imports, and by those of the programs, which begin at the pack's own folder."""
+    imported = set()
+    for source in packed.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            parts = (node.module or "").split(".")
+            if node.level == 0 and parts[0] not in ("automation", "benchmarks", "training", "thumbnails"):
+                continue
+            base = source.parents[node.level - 1] if node.level else packed
+            target = base.joinpath(*filter(None, parts))
+            assert target.with_suffix(".py").is_file() or (target / "__init__.py").is_file() or target == packed, (
+                f"{source.relative_to(packed)} imports {'.' * node.level}{node.module or ''}"
+            )
+            imported.add(target.relative_to(packed).as_posix())
+    assert {"nodes", "automation/generate", "errors", "checkpoints/files"} <= imported
 
 
 @pytest.mark.parametrize("rules", [["--select", "S102,S307,E702", "--isolated"], []], ids=["registry", "own"])

@@ -17,6 +17,7 @@ from qwen2vl_flux_pack.points import (
     Point,
     Prompt,
     check_prompts,
+    in_fractions,
     parse_boxes,
     parse_points,
     prompts_of,
@@ -72,8 +73,8 @@ BAD_POINTS = {
     "null": ("null", "a JSON null, not a list", LIKE),
     "nested too deep": ("[" * 100_000, "lists in lists without end", LIKE),
     "pairs of numbers": ("[[0.3, 0.5]]", "Point 1 is a JSON list, not an object", LIKE),
-    "no x": ('[{"y": 0.5}]', "Point 1 has no x", "needs x and y from 0 to 1"),
-    "no y": ('[{"x": 0.5}, {"x": 0.5}]', "Point 1 has no y", "needs x and y from 0 to 1"),
+    "no x": ('[{"y": 0.5}]', "Point 1 has no x", "a point needs x and y, like [{"),
+    "no y": ('[{"x": 0.5}, {"x": 0.5}]', "Point 1 has no y", "a point needs x and y, like [{"),
     "an unknown entry": (point(r=0.5), "Point 1 has an unknown entry 'r'", KNOWS),
     "an entry of markup": (point(**{"<b>\n": 1}), "unknown entry '<b>\\n'", KNOWS),
     "an endless entry": (point(**{"k" * 100_000: 1}), "unknown entry 'kkkk", KNOWS),
@@ -103,7 +104,7 @@ BAD_BOXES = {
     "five values": ("[[0, 0, 1, 1, 1]]", "Box 1 has 5 values, not 4", AS_BOX),
     "an empty box": ("[[0, 0, 1, 1], []]", "Box 2 has 0 values, not 4", AS_BOX),
     "a box beside numbers": ("[[0, 0, 1, 1], 0.5]", "Box 2 is a JSON number, not a list", AS_BOX),
-    "an object in the list": ('[{"x0": 0, "y0": 0}]', "Box 1 has 1 values, not 4", AS_BOX),
+    "an object in the list": ('[{"x0": 0, "y0": 0}]', "Box 1 is a JSON object, not a list", AS_BOX),
     "an object beside a box": ('[[0, 0, 1, 1], {"x0": 0}]', "Box 2 is a JSON object, not a list", AS_BOX),
     "text for a number": ('[0, 0, "1", 1]', "x1 of box 1 is a JSON text, not a number", AS_BOX),
     "null for a number": ("[null, 0, 1, 1]", "x0 of box 1 is a JSON null, not a number", AS_BOX),
@@ -126,6 +127,90 @@ def test_bad_prompts(parse, text, thing, remedy):
         parse(text)
     sentence = one_sentence(raised.value)
     assert thing in sentence and remedy in sentence, sentence
+
+
+GOOD_PIXELS = {
+    '[{"x": 154, "y": 256.5, "label": 0}]': (Point(154, 256.5, 0),),
+    '[{"x": 0, "y": 0}]': (Point(0, 0),),
+    "[51, 102, 307, 461]": (Box(51, 102, 307, 461),),
+    "[[0, 0, 1, 1], [2, 2, 9000, 9000]]": (Box(0, 0, 1, 1), Box(2, 2, 9000, 9000)),
+    '[{"x": 51, "y": 102, "width": 256, "height": 359}]': (Box(51, 102, 307, 461),),
+    '[{"x": 1, "y": 2, "width": 3, "height": 4, "label": "a cat", "score": 0.9}, [0, 0, 8, 8]]': (
+        Box(1, 2, 4, 6),
+        Box(0, 0, 8, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", GOOD_PIXELS)
+def test_good_pixels(text):
+    parse = parse_points if isinstance(GOOD_PIXELS[text][0], Point) else parse_boxes
+    assert parse(text, "pixels") == GOOD_PIXELS[text]
+
+
+LIKE_PIXELS, AS_SIDES = 'like [{"x": 154', "object of x, y, width and height"
+BAD_PIXELS = {
+    "points-not JSON": (parse_points, "154, 256", "The points are not JSON text", LIKE_PIXELS),
+    "points-no y": (parse_points, '[{"x": 154}]', "Point 1 has no y", LIKE_PIXELS),
+    "points-below 0": (parse_points, point(x=-3), "x of point 1 is -3.0", "0 or more, in pixels"),
+    "points-NaN": (parse_points, point(y=float("nan")), "y of point 1 is nan", "0 or more, in pixels"),
+    "points-infinity": (parse_points, point(y=1e999), "y of point 1 is inf", "0 or more, in pixels"),
+    "box-below 0": (parse_boxes, "[-1, 0, 9, 9]", "x0 of box 1 is -1.0", "0 or more, in pixels"),
+    "box-infinity": (parse_boxes, "[0, 0, 1e999, 9]", "x1 of box 1 is inf", "0 or more, in pixels"),
+    "box-no area": (parse_boxes, "[9, 0, 9, 9]", "Box 1 has no area", "left must be below right"),
+    "box-no height": (parse_boxes, '[{"x": 1, "y": 1, "width": 9}]', "Box 1 has no number height", AS_SIDES),
+    "box-a width of text": (
+        parse_boxes,
+        '[{"x": 1, "y": 1, "width": "9", "height": 9}]',
+        "Box 1 has no number width",
+        AS_SIDES,
+    ),
+    "box-a width below 0": (
+        parse_boxes,
+        '[{"x": 9, "y": 1, "width": -4, "height": 9}]',
+        "Box 1 has no area",
+        "left must be below right",
+    ),
+    "box-a number in the list": (parse_boxes, "[[0, 0, 9, 9], 5]", "Box 2 is a JSON number", "like [51, 102"),
+}
+
+
+@pytest.mark.parametrize("parse, text, thing, remedy", BAD_PIXELS.values(), ids=BAD_PIXELS)
+def test_bad_pixels(parse, text, thing, remedy):
+    with pytest.raises(InputError) as raised:
+        parse(text, "pixels")
+    sentence = one_sentence(raised.value)
+    assert thing in sentence and remedy in sentence, sentence
+
+
+@pytest.mark.parametrize("parse", [parse_points, parse_boxes])
+@pytest.mark.parametrize("coordinates", ["percent", "", None, "\n" * 1000])
+def test_unknown_coordinates(parse, coordinates):
+    with pytest.raises(InputError) as raised:
+        parse("", coordinates)
+    assert "choose fraction or pixels" in one_sentence(raised.value)
+
+
+def test_pixels_become_fractions():
+    """Of the width and of the height; the far edges are 1."""
+    points, boxes = in_fractions([Point(75, 10, 0), Point(300, 0)], [Box(0, 50, 150, 200)], height=200, width=300)
+    assert points == (Point(0.25, 0.05, 0), Point(1, 0)) and boxes == (Box(0, 0.25, 0.5, 1),)
+
+
+@pytest.mark.parametrize(
+    "points, boxes, thing",
+    [
+        ([Point(1, 1), Point(301, 1)], [], "Point 2 reaches to 301, 1"),
+        ([Point(1, 250)], [], "Point 1 reaches to 1, 250"),
+        ([], [Box(0, 0, 1, 1), Box(10, 10, 20, 200.5)], "Box 2 reaches to 20, 200.5"),
+        ([Point(1e300, 1)], [], "Point 1 reaches to 1e+300, 1"),
+    ],
+)
+def test_pixels_outside_of_the_picture(points, boxes, thing):
+    with pytest.raises(InputError) as raised:
+        in_fractions(points, boxes, height=200, width=300)
+    sentence = one_sentence(raised.value)
+    assert thing in sentence and "outside of the picture of 300 x 200 pixels" in sentence
 
 
 @pytest.mark.parametrize("parse, name", [(parse_points, "points"), (parse_boxes, "boxes")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 
 import comfy.model_management as mm
 import pytest
@@ -12,6 +13,7 @@ from comfy.cli_args import args
 from sentences import one_sentence
 from tensor_memory import held
 
+from qwen2vl_flux_pack import models
 from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.models.sam2 import CANDIDATES, Segmentation, load_sam2
 from qwen2vl_flux_pack.models.sam2_overlay import overlay
@@ -19,6 +21,13 @@ from qwen2vl_flux_pack.points import Box, Point
 
 PICTURE = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(0))
 POINTS = [Point(0.4, 0.5), Point(0.8, 0.2, 0)]
+FRAMES = [
+    Box(0.1, 0.2, 0.6, 0.9),
+    Box(0, 0, 1, 1),
+    Box(0.3, 0.3, 0.301, 0.8),
+    Box(0.5, 0.5, 0.501, 0.502),
+    Box(0.98, 0, 1, 0.01),
+]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +121,30 @@ def test_an_interrupt_stops_the_encoder(sam2):
     assert not passed
 
 
+@pytest.mark.parametrize("during, happened", [("decode", ["decode"]), ("draw", ["decode", "draw"])])
+def test_an_interrupt_stops_between_prompts_and_masks(sam2, monkeypatch, during, happened):
+    """What comes after a picture's encoder takes minutes of many boxes and of large pictures."""
+    met = []
+
+    def meet(what: str) -> None:
+        met.append(what)
+        if what == during:
+            mm.interrupt_current_processing()
+
+    def drawn(*given) -> torch.Tensor:
+        meet("draw")
+        return overlay(*given)
+
+    monkeypatch.setattr(models.sam2, "overlay", drawn)
+    hook = sam2.network.model.mask_decoder.register_forward_hook(lambda *_: meet("decode"))
+    try:
+        with pytest.raises(mm.InterruptProcessingException):
+            segmented(sam2, PICTURE.repeat(2, 1, 1, 1), (), FRAMES, "all")
+    finally:
+        hook.remove()
+    assert met == happened
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 500, 1), (1, 200, 2, 4)])
 def test_unusual_pictures(sam2, shape):
     image = torch.rand(shape, generator=torch.Generator().manual_seed(1))
@@ -157,6 +190,44 @@ def test_the_overlay_shows_the_mask(height, width):
         assert torch.equal(drawn[height // 4, width // 4], torch.ones(3)), "the outline is white"
         inner = drawn[3 * height // 8, width // 4]
         assert inner[2] > 0.6 > 0.5 > inner[0], "the inside is tinted blue"
+
+
+def random_masks() -> Iterator[torch.Tensor]:
+    """Noise, patches, and soft values, of sizes whose outlines are 1 to 4 pixels wide."""
+    generator = torch.Generator().manual_seed(3)
+    for height, width in [(1, 1), (1, 300), (40, 60), (256, 300), (700, 513), (1000, 1100)]:
+        noise = torch.rand(height, width, generator=generator)
+        patches = torch.rand(1, 1, 7, 9, generator=generator) > 0.5
+        yield (noise > 0.3).float()
+        yield torch.nn.functional.interpolate(patches.float(), (height, width))[0, 0]
+        yield noise
+
+
+@pytest.mark.parametrize("mask", [*random_masks()], ids=lambda mask: "x".join(map(str, mask.shape)))
+def test_the_outline_is_a_square_filter(mask):
+    """To the bit: white on what has anything beside the mask within a square around it."""
+    picture = torch.rand(*mask.shape, 3, generator=torch.Generator().manual_seed(4))
+    reach = round(max(min(mask.shape) / 256, 1))
+    beside = torch.nn.functional.max_pool2d(1 - mask[None], 2 * reach + 1, stride=1, padding=reach)[0]
+    expected = picture + (torch.tensor((0.12, 0.56, 1.0)) - picture) * (mask * 0.45)[..., None]
+    expected = expected + (1 - expected) * (mask * beside)[..., None]
+    assert torch.equal(overlay(picture, mask, (), ()), expected)
+
+
+@pytest.mark.parametrize("height, width", [(256, 512), (600, 513), (3, 40), (1, 1)])
+@pytest.mark.parametrize("box", FRAMES)
+def test_a_frame_is_as_near_as_its_lines(box, height, width):
+    """To the bit: each pixel by its distance to the rectangle's outline, however thin or near the border that is."""
+    picture = torch.rand(height, width, 3, generator=torch.Generator().manual_seed(5))
+    unit = max(min(height, width) / 256, 1.0)
+    y, x = (torch.arange(edge) + 0.5 for edge in (height, width))
+    beyond_x = torch.maximum(box.x0 * width - x, x - box.x1 * width)[None]
+    beyond_y = torch.maximum(box.y0 * height - y, y - box.y1 * height)[:, None]
+    outside = (beyond_x.clamp(min=0) ** 2 + beyond_y.clamp(min=0) ** 2).sqrt()
+    away = torch.maximum(beyond_x, beyond_y).clamp(max=0).abs() + outside
+    share = (unit - away + 0.5).clamp(0, 1)[..., None]
+    expected = picture + (torch.tensor((1.0, 0.78, 0.16)) - picture) * share
+    assert torch.equal(overlay(picture, torch.zeros(height, width), (), (box,)), expected)
 
 
 def test_the_overlay_shows_points_and_boxes():

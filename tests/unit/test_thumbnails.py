@@ -16,8 +16,8 @@ NAMES = {
     "LoadImage": "image",
     "LoadImageMask": "image",
     "Qwen2VLFluxControlNetLoader": "controlnet",
-    "DepthAnythingV2Loader": "file",
-    "AnyLineLoader": "file",
+    "Qwen2VLFluxDepthAnythingV2Loader": "file",
+    "Qwen2VLFluxAnyLineLoader": "file",
 }
 """The inputs that a thumbnail sets to pictures of demo/, and to weights of its own."""
 MASK = node("LoadImageMask", image=None, channel="red")
@@ -35,7 +35,7 @@ def unnamed(prompt: Prompt) -> Prompt:
 def without_sam2(prompt: Prompt) -> Prompt:
     """A graph with a mask where the node SAM 2 Segment gives one."""
     return {
-        node_id: MASK if entry["class_type"] == "SAM2Segment" else entry
+        node_id: MASK if entry["class_type"] == "Qwen2VLFluxSAM2Segment" else entry
         for node_id, entry in prompt.items()
         if node_id not in ("sam2", "segment_save")
     }

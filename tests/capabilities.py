@@ -1,0 +1,8 @@
+"""What ComfyUIs can do since some version that the pack does not ask for."""
+
+from __future__ import annotations
+
+from comfy.controlnet import ControlBase
+
+SEVERAL_DEVICES = hasattr(ControlBase, "deepclone_multigpu")
+"""Clone models and controls for a second device."""
