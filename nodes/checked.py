@@ -7,13 +7,12 @@ choice that another node gives, nor what a switch lets through. The nodes of thi
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 from comfy_api.latest import io
 
-from ..errors import InputError
+from ..errors import InputError, plain, quoted
 from .types import BELONGS
 
 LISTED = 150  # characters of a choice's options that a sentence names
@@ -62,7 +61,8 @@ def _compare(item: io.Input, value: object) -> tuple[bool, str]:
         case io.String.Input():
             return isinstance(value, str), "a text"
         case io.Combo.Input():
-            return isinstance(value, str) and value in item.options, f"one of {_listed(item.options)}"
+            listed = ", ".join(item.options) or "none, for its list is empty"
+            return isinstance(value, str) and value in item.options, f"one of {plain(listed, LISTED)}"
         case io.Int.Input():
             return _is_number(value, Integral, item), f"a whole number{_range(item)}"
         case io.Float.Input():
@@ -81,20 +81,11 @@ def _range(item: io.Int.Input | io.Float.Input) -> str:
     return "".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
 
 
-def _listed(options: list[str]) -> str:
-    listed = _plain(", ".join(options)) if options else "none (the list is empty)"
-    return listed if len(listed) <= LISTED else f"{listed[:LISTED]}... ({len(options)} in all)"
-
-
 def _in_words(value: object) -> str:
     if value is None:
         return "empty"
     if isinstance(value, str):
-        return f"the text {_plain(reprlib.repr(value))}"
+        return f"the text {quoted(value)}"
     if isinstance(value, Real):
-        return reprlib.repr(value)
-    return f"of the kind {_plain(type(value).__name__)}"
-
-
-def _plain(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode()
+        return quoted(value)
+    return f"of the kind {type(value).__name__}"
