@@ -16,7 +16,7 @@ from annotator_weights import (
     write_depth_folder,
     write_mteed,
 )
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.checkpoints.annotators import KINDS, annotator_file, list_files
@@ -161,7 +161,30 @@ SMALL = depth_shapes("vits")
 
 def published(folder, config: dict, state: dict | None = None):
     written(folder / "config.json", json.dumps(config))
-    save_file(state or {"backbone.embeddings.cls_token": torch.zeros(1, 1, 384)}, folder / "model.safetensors")
+    save_file(
+        {"backbone.embeddings.cls_token": torch.zeros(1, 1, 384)} if state is None else state,
+        folder / "model.safetensors",
+    )
+    return folder
+
+
+SEPARATE = [f"backbone.encoder.layer.0.attention.attention.{part}.weight" for part in ("query", "key", "value")]
+MIXED = (torch.float8_e4m3fn, torch.float32, torch.float8_e5m2)
+HALVES = {
+    "backbone.embeddings.patch_embeddings.projection.weight": torch.ones(384, 3, 14, 14),
+    "head.conv1.bias": torch.ones(32),
+}
+
+
+def index_of(folder, names: dict[str, str]):
+    written(folder / "config.json", json.dumps(config()))
+    written(folder / "model.safetensors.index.json", json.dumps({"weight_map": names}))
+    return folder
+
+
+def whole_numbers(folder):
+    state = {name: value.long() for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(state, folder / "model.safetensors")
     return folder
 
 
@@ -201,6 +224,26 @@ DEPTH = {
     "DINOv2": (lambda f: saved(f / "a.pth", {"patch_embed.proj.weight": torch.ones(1)}), "without a depth head"),
     "a file without its folder": (lambda f: saved(f / "model.pth", {
         "backbone.embeddings.cls_token": torch.ones(1)}), "whose config.json tells Depth Anything V2 from V1"),
+    "folder of no tensors": (lambda f: published(f / "m", config(), {}), "holds no tensors, not Depth"),
+    "folder of scalars": (lambda f: published(f / "m", config(), {
+        name: torch.ones(()) for name in SEPARATE}), "holds a vision backbone without a depth head, not Depth"),
+    "a model of scalars": (lambda f: published(f / "m", config(), {**HALVES, **{
+        name: torch.ones(()) for name in SEPARATE}}), "lacks pretrained.cls_token and"),
+    "queries of another shape": (lambda f: published(f / "m", config(), {**HALVES, **{
+        name: torch.ones(4, 4 + number) for number, name in enumerate(SEPARATE)}}), "lacks pretrained.cls_token and"),
+    "queries of another kind": (lambda f: published(f / "m", config(), {**HALVES, **{
+        name: torch.ones(4).to(kind) for name, kind in zip(SEPARATE, MIXED, strict=True)}}), "lacks pretrained.cls_"),
+    "whole numbers in a folder": (lambda f: whole_numbers(write_depth_folder(f / "m")), "as int64, not as floating"),
+    "folder that names a .pt": (
+        lambda f: index_of(f / "m", {"a": saved(f / "m" / "a.pt", {"a": torch.ones(1)}).name}),
+        "names 'a.pt', not a .safetensors file beside it",
+    ),
+    "folder of depths of 400 digits": (lambda f: published(f / "m", config(hidden_size=10**400)), "hidden_size 10000"),
+    "folder of a neck of 400 digits": (lambda f: published(f / "m", {**config(), "neck_hidden_sizes": [10**400] * 4}),
+        "neck_hidden_sizes [1000"),
+    "a name of a million letters": (lambda f: saved(f / "a.pth", {"x" * 10**6: torch.ones(1)}), "(with 'xxx"),
+    "unknown names without end": (lambda f: changed(f / "a.pth", SMALL, **{"depth_head." + "x" * 10**6: torch.ones(
+        1)}), "holds depth_head.xxx"),
     "folder without weights": (lambda f: written(f / "m" / "config.json", "{}").parent, "has neither model.safet"),
     "folder with garbled config": (lambda f: (published(f / "m", {}), written(f / "m" / "config.json", "{"))[0],
         "is not a JSON file"),

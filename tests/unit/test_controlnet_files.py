@@ -114,6 +114,17 @@ BAD = {
         tensors(lambda state: state.update({"controlnet_blocks.0.bias": torch.zeros(64)})),
         "controlnet_blocks.0.bias as [64]",
     ),
+    "whole numbers": (
+        tensors(lambda state: state.update({"controlnet_blocks.0.bias": state["controlnet_blocks.0.bias"].long()})),
+        "holds controlnet_blocks.0.bias as I64, not as floating-point numbers",
+    ),
+    "true and false": (
+        tensors(lambda state: state.update({name: value.bool() for name, value in state.items()})),
+        "as BOOL, not as floating-point numbers",
+    ),
+    "layers of 400 digits": (config(num_layers=10**400), "num_layers 10000"),
+    "extra channels of 400 digits": (config(extra_condition_channels=10**400), "extra_condition_channels 10000"),
+    "a class of a million letters": (config(_class_name="x" * 10**6), "describes a 'xxx"),
     "a shard missing": (shards_without_one, "lacks 1 of 3 shards"),
     "no index": (shards_without_index, "has shards"),
 }

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.folders import DEMO, FOLDER_NAME, checkpoint_folder, list_checkpoints, register
+from qwen2vl_flux_pack.checkpoints.annotators import KINDS, list_files
+from qwen2vl_flux_pack.checkpoints.controlnet import list_controlnets
+from qwen2vl_flux_pack.checkpoints.folders import (
+    DEMO,
+    FOLDER_NAME,
+    checkpoint_folder,
+    list_checkpoints,
+    register,
+    walk,
+)
 from qwen2vl_flux_pack.errors import CheckpointError
 
 
@@ -162,3 +173,130 @@ def test_a_checkpoint_removed_after_listing(models):
     assert list_checkpoints() == ["demo"]
     with pytest.raises(CheckpointError, match="no checkpoint folder 'short-lived'"):
         checkpoint_folder("short-lived")
+
+
+def tree(root: Path) -> Path:
+    """A folder with two files, one of them deeper."""
+    (root / "sub").mkdir(parents=True)
+    (root / "a.pt").write_bytes(b"")
+    (root / "sub" / "b.pt").write_bytes(b"")
+    return root
+
+
+def walked(root: Path) -> list[str]:
+    return sorted((folder / name).relative_to(root).as_posix() for folder, _, files in walk(root) for name in files)
+
+
+def linked(root: Path, kind: str) -> None:
+    if kind == "two links to itself":
+        for name in ("one", "two"):
+            (root / name).symlink_to(root)
+    elif kind == "two links from below":
+        for name in ("one", "two"):
+            (root / "sub" / name).symlink_to("..")
+    elif kind == "links to the folder above":
+        for name in ("one", "two"):
+            (root / name).symlink_to("..")
+    elif kind == "two folders that name each other":
+        for name, other in (("one", "two"), ("two", "one")):
+            (root / name).mkdir()
+            for number in range(2):
+                (root / name / f"{other}{number}").symlink_to(root / other)
+    elif kind == "a ladder":
+        for number in range(40):
+            (root / f"step{number}").mkdir()
+            for side in ("left", "right"):
+                (root / f"step{number}" / side).symlink_to(root / f"step{number + 1}")
+        (root / "step40").mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "two links to itself",
+        "two links from below",
+        "links to the folder above",
+        "two folders that name each other",
+        "a ladder",
+    ],
+)
+def test_links_are_walked_once(tmp_path, kind):
+    root = tree(tmp_path / "sam2")
+    linked(root, kind)
+    assert walked(root) == ["a.pt", "sub/b.pt"]
+
+
+def test_links_to_elsewhere_are_walked(tmp_path):
+    """Under the name of the link, to the bottom; what has a name of its own below the root keeps it."""
+    tree(tmp_path / "nas")
+    root = tree(tmp_path / "sam2")
+    (root / "a link").symlink_to(tmp_path / "nas")
+    (root / "a link that comes first").symlink_to(root / "sub")
+    (tmp_path / "nas" / "back").symlink_to(root)
+    assert walked(root) == ["a link/a.pt", "a link/sub/b.pt", "a.pt", "sub/b.pt"]
+    (tmp_path / "sam2 by a link").symlink_to(root)
+    assert walked(tmp_path / "sam2 by a link") == walked(root)
+
+
+def test_folders_taken_out_are_not_entered(tmp_path):
+    """As of os.walk's own, whether real or linked."""
+    root = tree(tmp_path / "sam2")
+    (root / "link").symlink_to(tree(tmp_path / "nas"))
+    entered = []
+    for folder, folders, _ in walk(root):
+        entered.append(folder)
+        folders.clear()
+    assert entered == [root] and list(walk(tmp_path / "gone")) == []
+
+
+@pytest.mark.parametrize("kind", ["depth", "line", "sam2"])
+def test_annotators_behind_links(models, tmp_path, monkeypatch, kind):
+    place = tree(tmp_path / "annotators")
+    linked(place, "two links to itself")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, KINDS[kind].folder, ([str(place)], set()))
+    assert [name for name in list_files(kind) if not name.startswith("demo/")] == ["a.pt", "sub/b.pt"]
+
+
+def test_controlnets_behind_links(models, tmp_path, monkeypatch):
+    place = tree(tmp_path / "controlnet")
+    linked(place, "a ladder")
+    for folder in (place / "step39", place / "sub"):
+        (folder / "config.json").write_text('{"_class_name": "FluxControlNetModel"}')
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "controlnet", ([str(place)], set()))
+    assert list_controlnets() == ["step39", "sub", "demo/controlnet"]
+
+
+LISTS = {
+    "checkpoints": list_checkpoints,
+    "depth": lambda: list_files("depth"),
+    "sam2": lambda: list_files("sam2"),
+    "controlnets": list_controlnets,
+}
+
+
+@pytest.mark.parametrize("lists", LISTS.values(), ids=LISTS)
+def test_the_cost_of_listing_grows_as_the_folders(models, monkeypatch, lists):
+    """In the questions that are put to the file system."""
+    for kind in (*(kind.folder for kind in KINDS.values()), "controlnet"):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, kind, ([], set()))
+    asked = {}
+    for count in (0, 20, 40):
+        for number in range(count):
+            if not (models / f"{number}").exists():
+                make(models / f"{number}")
+        calls = []
+        with monkeypatch.context() as counting:
+            for name in ("stat", "lstat", "scandir", "listdir"):
+                counting.setattr(os, name, counted(getattr(os, name), calls))
+            lists()
+        asked[count] = len(calls)
+    assert asked[40] > asked[20] > asked[0]
+    assert asked[40] - asked[20] <= asked[20] - asked[0] + 5
+
+
+def counted(function: Callable, calls: list) -> Callable:
+    def call(*arguments, **named):
+        calls.append(function)
+        return function(*arguments, **named)
+
+    return call
