@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import aiohttp
 import pytest
+from aiohttp import web
+from sentences import one_sentence
 
 from qwen2vl_flux_pack.automation import client as client_module
+from qwen2vl_flux_pack.automation.arguments import sentence
+from qwen2vl_flux_pack.automation.attended import WORKER_DIED
 from qwen2vl_flux_pack.automation.client import (
     ComfyClient,
     ComfyError,
@@ -28,9 +36,13 @@ from qwen2vl_flux_pack.automation.client import (
     PromptRejected,
     RunInterrupted,
     ServerUnreachable,
+    WorkerDied,
 )
+from qwen2vl_flux_pack.automation.generate import Request as Asked
+from qwen2vl_flux_pack.automation.generate import generate, prompt_for
 from qwen2vl_flux_pack.automation.graphs import Prompt, variation
-from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
+from qwen2vl_flux_pack.automation.progress import Progress
+from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui, has_accelerator
 
 LONG = 1000  # sampling steps: some seconds
 
@@ -405,3 +417,281 @@ def test_a_sentence_said_of_two_inputs_is_told_once(client, example):
         client.run(prompt)
     assert str(raised.value).count("not JSON text") == 1
     assert "input 'points', 'box': The points are not JSON text" in str(raised.value)
+
+
+# ---- a prompt worker that has died ---------------------------------------------------------------------------------
+
+RAISER = """
+import sys
+
+class Raiser:
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "run", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"how": (["multiply", "surrogate", "base", "exit", "well"],), "seed": ("INT",)}}
+
+    def run(self, how, seed):
+        if how == "well":
+            return {"ui": {"text": ["well"]}}
+        if how == "exit":
+            sys.exit("a node that ends the program")
+        if how == "base":
+            raise type("Unusual", (BaseException,), {})("no Exception")
+        raise ValueError({"multiply": "4000 \\u00d7 1", "surrogate": "MT\\udcc9ED"}[how])
+
+NODE_CLASS_MAPPINGS = {"Raiser": Raiser}
+"""
+
+
+def raising(how: str) -> Prompt:
+    return {"raise": node("Raiser", how=how, seed=time.time_ns() % 2**32)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A base directory for ComfyUI whose one custom node fails as told."""
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "custom_nodes" / "raiser.py").write_text(RAISER)
+    return tmp_path
+
+
+def own(home: Path, **env: str) -> ComfyServer:
+    folders = {f"{kind}_dir": home / kind for kind in ("output", "input", "temp", "user")}
+    extra = ["--base-directory", str(home), "--disable-api-nodes"]
+    return ComfyServer(default_comfyui(), log=home / "log", extra_args=extra, env=env, **folders)
+
+
+@contextlib.contextmanager
+def foreign(home: Path, encoding: str) -> Iterator[ComfyClient]:
+    """A ComfyUI that somebody else started, whose output has an encoding."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    database = ["--database-url", f"sqlite:///{home / 'comfyui.db'}"]
+    command = [sys.executable, default_comfyui() / "main.py", "--port", port, "--base-directory", home, *database]
+    command += ["--disable-api-nodes", *([] if has_accelerator(sys.executable) else ["--cpu"])]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    with open(home / "log", "wb") as log:
+        process = subprocess.Popen([str(part) for part in command], env=environment, stdout=log, stderr=log)
+    client = ComfyClient(f"http://{HOST}:{port}")
+
+    def answers() -> bool:
+        with contextlib.suppress(ServerUnreachable):
+            return bool(client.device())
+        return False
+
+    try:
+        eventually(answers, 300)
+        yield client
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    "how, encoding", [("multiply", "cp1251"), ("surrogate", "utf-8:backslashreplace"), ("base", "utf-8")]
+)
+def test_a_worker_that_dies(home, how, encoding):
+    """Somebody else's ComfyUI answers on, and would leave the prompt running for ever."""
+    with ThreadPoolExecutor(1) as threads, foreign(home, encoding) as client:
+        assert client.run(raising("well")).outputs["raise"]["text"] == ["well"]
+        waiting = threads.submit(client.run, raising(how))
+        with pytest.raises(WorkerDied, match=f"prompt worker of the ComfyUI on {client.url} has died.*restart it"):
+            waiting.result(30)
+        assert client.device()
+
+
+@pytest.mark.parametrize("env", [{}, {"PYTHONIOENCODING": "cp1251", "PYTHONUTF8": "0"}], ids=["utf-8", "cp1251"])
+def test_a_server_of_ours_outlives_what_it_cannot_print(home, env):
+    with ThreadPoolExecutor(1) as threads, own(home, **env) as server:
+        client = ComfyClient(server.url)
+        for how, said in (("multiply", "4000 \u00d7 1"), ("surrogate", "MT\udcc9ED")):
+            with pytest.raises(NodeFailed) as raised:
+                threads.submit(client.run, raising(how)).result(30)
+            assert raised.value.message == said
+        assert client.run(raising("well")).outputs["raise"]["text"] == ["well"]
+    if not env:
+        assert "ValueError: MT\\udcc9ED" in server.log.read_text("utf-8")
+
+
+@pytest.mark.parametrize("how", ["exit", "base"])
+def test_a_server_of_ours_ends_with_its_worker(home, how):
+    """Python says nothing of a thread that calls sys.exit."""
+    with ThreadPoolExecutor(1) as threads, own(home) as server:
+        waiting = threads.submit(ComfyClient(server.url).run, raising(how))
+        with pytest.raises((ServerUnreachable, WorkerDied)):
+            waiting.result(30)
+        assert server.process.wait(10) == WORKER_DIED
+    assert server.log.read_text().endswith("ComfyUI's prompt worker has died, and this server with it.\n")
+
+
+# ---- what is not ComfyUI, or not all the time ----------------------------------------------------------------------
+
+
+class Garbling:
+    """Passes everything to a ComfyUI and back, but for one path, on which it answers as told: a status and a body, or,
+    for the websocket, messages that come first."""
+
+    def __init__(
+        self, server: ComfyServer, path: str, status: int, body: str, headers: Mapping[str, str] | None = None
+    ):
+        self._server, self._path, self._answer = server, path, (status, body, headers or {})
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+
+    def __enter__(self) -> str:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._started.wait(30)
+        return self.url
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._started.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._session.close())
+        self._loop.run_until_complete(self._runner.cleanup())
+
+    async def _serve(self) -> None:
+        self._session = aiohttp.ClientSession()
+        app = web.Application(client_max_size=2**26)
+        app.router.add_route("*", "/{path:.*}", self._pass)
+        self._runner = web.AppRunner(app, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, 0)
+        await site.start()
+        self.url = f"http://{HOST}:{site._server.sockets[0].getsockname()[1]}"
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        status, body, headers = self._answer
+        ours = request.path.startswith(self._path)
+        if ours and status != 101:
+            return web.Response(status=status, text=body, headers=headers)
+        address = f"{self._server.url}{request.path_qs}"
+        if request.path == "/ws":
+            near = web.WebSocketResponse()
+            await near.prepare(request)
+            if ours:
+                await near.send_str(body)
+            async with self._session.ws_connect(address) as far:
+                async for message in far:
+                    if message.type == aiohttp.WSMsgType.TEXT:
+                        await near.send_str(message.data)
+            return near
+        data = await request.read()
+        kind = {"Content-Type": request.headers["Content-Type"]} if data else {}
+        async with self._session.request(request.method, address, data=data, headers=kind) as answer:
+            return web.Response(status=answer.status, body=await answer.read())
+
+
+PAGE = "<html>Welcome</html>"
+PROGRESS = '{"type": "progress", "data": {"prompt_id": "%s", "node": "sample", "value": "x", "max": 2}}'
+LOOP = {"Location": "/system_stats"}
+GARBLED = {
+    "a page": ("/", 200, PAGE),
+    "a loop": ("/system_stats", 302, "", LOOP),
+    "statistics as a page": ("/system_stats", 200, PAGE),
+    "statistics as a list": ("/system_stats", 200, "[1]"),
+    "statistics of no device": ("/system_stats", 200, '{"devices": []}'),
+    "statistics of a strange device": ("/system_stats", 200, '{"devices": [{"type": ["cpu"]}]}'),
+    "statistics of many lists": ("/system_stats", 200, "[" * 100_000),
+    "nodes as a list": ("/object_info", 200, "[]"),
+    "nodes that are cut": ("/object_info", 200, '{"Qwen2VLLoader": {"input": '),
+    "nodes that are texts": ("/object_info", 200, '{"Qwen2VLLoader": "x"}'),
+    "nodes without choices": (
+        "/object_info",
+        200,
+        '{"Qwen2VLLoader": {"input": {"required": {"checkpoint": ["COMBO"]}}}}',
+    ),
+    "an upload as a page": ("/upload/image", 200, PAGE),
+    "an upload as a list": ("/upload/image", 200, '["photo.png"]'),
+    "an upload of no name": ("/upload/image", 200, '{"subfolder": null, "name": 7}'),
+    "a websocket that is a page": ("/ws", 200, PAGE),
+    "a websocket that is not there": ("/ws", 404, ""),
+    "a message that is no JSON": ("/ws", 101, PAGE),
+    "a message that is a list": ("/ws", 101, "[1, 2]"),
+    "a message of no kind": ("/ws", 101, '{"data": {}}'),
+    "progress of no number": ("/ws", 101, PROGRESS),
+    "a prompt answered by a page": ("/prompt", 200, PAGE),
+    "a prompt answered by a list": ("/prompt", 200, "[]"),
+    "a prompt of no id": ("/prompt", 200, '{"node_errors": {}}'),
+    "a prompt of an odd id": ("/prompt", 200, '{"node_errors": {}, "prompt_id": 7}'),
+    "a prompt refused by a page": ("/prompt", 400, PAGE),
+    "a prompt refused by a list": ("/prompt", 400, '{"error": "no", "node_errors": ["no"]}'),
+    "a prompt refused for nothing": ("/prompt", 400, '{"node_errors": {}}'),
+    "a queue without keys": ("/queue", 200, "{}"),
+    "a queue of numbers": ("/queue", 200, '{"queue_running": [1], "queue_pending": []}'),
+    "a history as a list": ("/history", 200, "[]"),
+    "a history that is a page": ("/history", 200, PAGE),
+    "a picture that is a page": ("/view", 200, PAGE),
+}
+
+
+@pytest.mark.parametrize("garbled", GARBLED.values(), ids=[name.replace(" ", "_") for name in GARBLED])
+def test_answers_that_are_nonsense(server, root, garbled):
+    """Whatever it is and whenever it comes, one sentence that names the address."""
+    prompt_id = str(uuid.uuid4())
+    path, status, body, *headers = garbled
+    request = Asked("variation", root / "demo" / "reference.png", seed=1, checkpoint="demo", size=64, steps=2)
+    with Garbling(server, path, status, body.replace("%s", prompt_id), *headers) as url:
+        client = ComfyClient(url)
+        with pytest.raises(ComfyError) as raised:
+            client.device()
+            if body == PROGRESS:
+                client.run(
+                    prompt_for(request, lambda path: client.upload_image(path)), Progress({}, "").__call__, prompt_id
+                )
+            list(generate(request, client))
+    assert url in one_sentence(sentence(raised.value))
+    eventually(lambda: not any(asked(server, "queue").values()))
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"%s": []}', '{"%s": {"status": {"messages": 7}, "outputs": {}}}'])
+def test_an_end_that_is_told_as_nonsense(server, graph, body):
+    prompt_id = str(uuid.uuid4())
+    with Garbling(server, "/history", 200, body.replace("%s", prompt_id)) as url:
+        with pytest.raises(ComfyError):
+            ComfyClient(url).run(graph(), prompt_id=prompt_id)
+
+
+@pytest.mark.parametrize("address", [f"http://{'a' * 70}.org", "http://host..org", "http://host name", "http://host:99999"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(ComfyError):
+        ComfyClient(address).device()
+
+
+def test_a_password_is_sent_and_not_shown():
+    """Also in a program, whose errors may end in a log."""
+    heard = []
+
+    async def hear(request: web.Request) -> web.Response:
+        heard.append(aiohttp.BasicAuth.decode(request.headers["Authorization"], "utf-8"))
+        return web.Response(text=PAGE)
+
+    async def serve() -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", hear)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, HOST, 0)
+        await site.start()
+        address = f"{HOST}:{site._server.sockets[0].getsockname()[1]}"
+        client = ComfyClient(f"http://anna:p%40ss%20word@{address}/comfy/")
+        assert client.url == f"http://{address}/comfy"
+        loop = asyncio.get_running_loop()
+        for call in (client.device, client.object_info, client.interrupt, lambda: client.run({})):
+            with contextlib.suppress(ComfyError):
+                await loop.run_in_executor(None, call)
+        await runner.cleanup()
+        with pytest.raises(ServerUnreachable) as raised:
+            await loop.run_in_executor(None, client.device)
+        return str(raised.value)
+
+    said = asyncio.run(serve())
+    assert {(each.login, each.password) for each in heard} == {("anna", "p@ss word")} and len(heard) == 4
+    assert "anna" not in said and "p%40ss" not in said and "p@ss" not in said
