@@ -168,10 +168,9 @@ def _uploaded(path: Path, client: ComfyClient) -> str:
 
 def _uploaded_mask(path: Path, client: ComfyClient) -> str:
     try:
-        grey = grey_mask(path)
+        return client.upload(f"{path.stem}_grey.png", grey_mask(path))
     except ValueError as error:
         raise ComfyError(str(error)) from None
-    return _uploaded(path, client) if grey is None else client.upload(f"{path.stem}_grey.png", grey)
 
 
 def _check_nodes(request: Request, known: dict[str, Any], url: str) -> None:

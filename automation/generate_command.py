@@ -186,15 +186,14 @@ def save_prompt(options: Options, client: ComfyClient, own: bool) -> None:
 
 
 def pictures_read(request: Request, prompt: Prompt, folder: Path) -> list[str]:
-    """The pictures that a prompt opens, each with the name it has there where that is another one. A mask that was made
-    grey for it is written into the folder."""
+    """The pictures that a prompt opens, each with the name it has there where that is another one. The mask, which was
+    made grey for it, is written into the folder."""
     from .masks import grey_mask
 
     paths = {"image": request.input_image, "reference": request.reference_image, "mask": request.mask_image}
     names = {key: prompt[key]["inputs"]["image"] for key, path in paths.items() if path}
-    grey = grey_mask(request.mask_image) if request.mask_image else None
-    if grey:
-        paths["mask"] = write_picture(folder, Path(names["mask"]).stem, grey)
+    if request.mask_image:
+        paths["mask"] = write_picture(folder, Path(names["mask"]).stem, grey_mask(request.mask_image))
     told = [(path, names[key]) for key, path in paths.items() if path]
     return [str(path) if path.name == name else f"{path} as {name}" for path, name in told]
 

@@ -659,7 +659,9 @@ def test_an_end_that_is_told_as_nonsense(server, graph, body):
             ComfyClient(url).run(graph(), prompt_id=prompt_id)
 
 
-@pytest.mark.parametrize("address", [f"http://{'a' * 70}.org", "http://host..org", "http://host name", "http://host:99999"])
+@pytest.mark.parametrize(
+    "address", [f"http://{'a' * 70}.org", "http://host..org", "http://host name", "http://host:99999"]
+)
 def test_addresses_that_are_none(address):
     with pytest.raises(ComfyError):
         ComfyClient(address).device()

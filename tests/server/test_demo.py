@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -17,6 +19,9 @@ import psutil
 import pytest
 from goldens import DATA
 from PIL import Image
+from sentences import one_sentence
+
+from qwen2vl_flux_pack.automation.server import default_comfyui
 
 CELL, TOP, LEFT, NEXT = 288, 78, 28, 316  # of the contact sheet: cell, first row and column, from column 1 to column 2
 PAPER, ACCENT = (250, 249, 247), (255, 122, 26)
@@ -127,12 +132,34 @@ def test_interrupted_on_a_photograph_with_a_prompt(module, root, tmp_path):
 
 
 def test_an_unknown_checkpoint(dev, tmp_path):
+    """Said before ComfyUI starts."""
     done = run([*dev, "--checkpoint", "gone", "--output", tmp_path], tmp_path)
-    assert done.returncode == 1
-    sentence, log = done.stderr.strip().splitlines()
-    assert sentence.startswith("demo: There is no checkpoint 'gone', only ") and "demo; give the folder" in sentence
-    assert "log" in log
+    assert done.returncode == 1 and not done.stdout
+    sentence = one_sentence(done.stderr.removesuffix("\n"))
+    assert sentence.startswith("demo: There is no checkpoint 'gone' in ") and "qwen2-vl and flux" in sentence
     assert not made(tmp_path)
+
+
+def test_an_unknown_checkpoint_that_only_comfyui_can_miss(dev, root, tmp_path):
+    """Its extra_model_paths.yaml may name any place."""
+    comfyui = tmp_path / "ComfyUI"
+    comfyui.mkdir()
+    for entry in default_comfyui().iterdir():
+        if entry.name != "extra_model_paths.yaml":
+            (comfyui / entry.name).symlink_to(entry)
+    (comfyui / "main.py").unlink()
+    shutil.copy(default_comfyui() / "main.py", comfyui)  # looks for the file beside itself
+    more = tmp_path / "more" / "elsewhere"
+    more.mkdir(parents=True)
+    for component in ("qwen2-vl", "flux"):
+        (more / component).symlink_to(root / "demo" / component, target_is_directory=True)
+    (comfyui / "extra_model_paths.yaml").write_text(json.dumps({"tests": {"qwen2vl_flux": str(tmp_path / "more")}}))
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": sys.executable}
+    command = [*dev, *SMALL, "--output", tmp_path / "made", "--checkpoint"]
+    found = subprocess.run([*command, "elsewhere"], env=environment, capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    gone = subprocess.run([*command, "gone"], env=environment, capture_output=True, text=True, timeout=300)
+    assert gone.returncode == 1 and "There is no checkpoint 'gone', only elsewhere" in gone.stderr
 
 
 def bomb(picture: bytes) -> bytes:
@@ -159,6 +186,8 @@ REFUSED = {
     "no steps": (["--steps", "0"], "--steps: give a whole number from 1 to 1000, not 0"),
     "missing checkpoint folder": (["--checkpoint", "gone/weights"], "--checkpoint: there is no folder gone/weights"),
     "no checkpoint": (["--checkpoint", ""], "--checkpoint: there is no folder"),
+    "output is nothing": (["--output", ""], "--output: give the name of a folder, such as . for the one you are in"),
+    "a focus without end": (["--focus", "9" * 100_000], "write x,y,r as three numbers such as 0.3,0.4,0.2, not '999"),
     "output is a file": (["--output", "text.png"], "--output: text.png is not a folder"),
     "output in a file": (["--output", "text.png/made"], "text.png/made cannot be made (Not a directory)"),
     "unknown option": (["--colour", "red"], "unrecognized arguments: --colour red"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -19,15 +20,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
+import psutil
 import pytest
 from annotator_weights import write_depth, write_mteed, write_sam2
 from control_weights import write_union
-from PIL import Image, ImageStat
+from PIL import ExifTags, Image, ImageOps, ImageStat
 from sentences import one_sentence
 
 from qwen2vl_flux_pack.automation import graphs
 from qwen2vl_flux_pack.automation.client import ComfyError, PromptRejected, RunInterrupted
-from qwen2vl_flux_pack.automation.generate import Request, generate, prompt_for
+from qwen2vl_flux_pack.automation.generate import Request, generate, prompt_for, prompts
 from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER, generate_options
 from qwen2vl_flux_pack.automation.installation import python_in
 from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
@@ -272,6 +275,116 @@ def test_a_console_that_cannot_show_a_name(command, folder):
     assert os.listdir(folder / "grün 雪") == ["variation_1.png"]
 
 
+def test_batches(command, folder):
+    """Two prompts for three pictures; which of a batch a picture is stands in its name, and a batch comes again."""
+    arguments = [*command, *VARIATION, "--seed", "5", "--image_count", "3", "--batch_size", "2"]
+    done = run(arguments, folder)
+    assert done.returncode == 0, done.stderr
+    outputs = folder / "outputs"
+    names = ["variation_5_1of2.png", "variation_5_2of2.png", "variation_6_1of1.png"]
+    assert [line for line in done.stdout.splitlines() if line.startswith("Wrote")] == [
+        f"Wrote {outputs / name}" for name in names
+    ]
+    assert "[1-2/3] seed 5: queued" in done.stdout and "[3/3] seed 6: queued" in done.stdout
+    pixels = [Image.open(outputs / name).tobytes() for name in names]
+    assert len(set(pixels)) == 3
+    for name, size in zip(names, (2, 2, 1), strict=True):
+        prompt = json.loads(Image.open(outputs / name).text["prompt"])
+        assert prompt["size"]["inputs"]["batch_size"] == size
+    again = run([*command, *VARIATION, "--seed", "5", "--image_count", "2", "--batch_size", "2"], folder)
+    assert again.returncode == 0 and Image.open(outputs / "variation_5_2of2_2.png").tobytes() == pixels[1]
+
+
+@pytest.mark.parametrize("mode", ["img2img", "controlnet"])
+def test_batches_of_a_redrawn_picture(client, weights, folder, mode):
+    """Also from pure noise, whose latents another node makes."""
+    published = {"as_published": True, "line_mode": True} if mode == "controlnet" else {}
+    request = Request(mode, folder / "photo.png", seed=3, image_count=2, batch_size=2, **published, **SMALL)
+    pictures = list(generate(request, client))
+    assert [(picture.seed, picture.number) for picture in pictures] == [(3, 1), (3, 2)]
+    assert len({picture.data for picture in pictures}) == 2
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------------
+
+
+def mask_of(kind: str, path: Path) -> Path:
+    """A mask file of 128 x 96 whose right half the published script repaints."""
+    left, right = {
+        "green": ((0, 0, 0), (0, 255, 0)),
+        "red, which is too dark": ((255, 0, 0), (0, 230, 0)),
+        "palette": ((0, 0, 90), (0, 255, 0)),
+        "transparent": ((0, 0, 0, 255), (0, 255, 0, 0)),
+        "turned": ((0, 0, 0), (0, 255, 0)),
+        "jpeg": ((0, 0, 0), (0, 255, 0)),
+        "two colours": (0, 1),
+    }.get(kind, (0, 0))
+    mask = Image.new({"transparent": "RGBA", "two colours": "1"}.get(kind, "RGB"), (128, 96), left)
+    mask.paste(right, (64, 0, 128, 96))
+    exif = Image.Exif()
+    if kind == "16 bits":
+        mask = Image.fromarray(np.repeat(np.uint16([[20000, 45000]]), 64, axis=1).repeat(96, axis=0))
+    if kind == "palette":
+        mask = mask.quantize(2)
+    if kind == "turned":
+        exif[ExifTags.Base.Orientation] = 6  # shown turned to the right
+        mask = mask.transpose(Image.Transpose.ROTATE_90)
+    mask.save(path, "JPEG" if kind == "jpeg" else "PNG", exif=exif, quality=95)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["green", "red, which is too dark", "palette", "transparent", "turned", "jpeg", "16 bits", "two colours"],
+)
+def test_masks_of_any_kind_are_read_as_grey(client, folder, kind):
+    """What ComfyUI's own node makes of the uploaded file is what PIL makes of the mask."""
+    path = mask_of(kind, folder / "right.png")
+    request = Request("inpaint", folder / "photo.png", mask_image=path, checkpoint="demo", size=128, steps=2)
+    graph = next(prompts(request, client))[1]
+    shown = {"mask": graph["mask"], "show": {"class_type": "MaskPreview", "inputs": {"mask": ["mask", 0]}}}
+    (image,) = client.run(shown).outputs["show"]["images"]
+    read = Image.open(io.BytesIO(client.fetch(image))).convert("L")
+    if kind == "16 bits":
+        expected = Image.new("L", (128, 96), round(20000 / 257))
+        expected.paste(round(45000 / 257), (64, 0, 128, 96))
+    else:
+        expected = ImageOps.exif_transpose(Image.open(path)).convert("L")
+    assert read.size == (128, 96) and read.tobytes() == expected.tobytes()
+    assert read.crop((0, 0, 60, 96)).getextrema()[1] < 128 <= read.crop((68, 0, 128, 96)).getextrema()[0]
+
+
+def test_every_grey_arrives(client, folder):
+    """A grey file as it is ComfyUI reads up to one level too dark."""
+    grey = Image.frombytes("L", (16, 16), bytes(range(256)))
+    for name, picture in (("grey.png", grey), ("colours.png", grey.convert("RGB"))):
+        picture.save(folder / name)
+        request = Request("inpaint", folder / "photo.png", mask_image=folder / name, checkpoint="demo", size=64)
+        graph = next(prompts(request, client))[1]
+        shown = {"mask": graph["mask"], "show": {"class_type": "MaskPreview", "inputs": {"mask": ["mask", 0]}}}
+        (image,) = client.run(shown).outputs["show"]["images"]
+        assert Image.open(io.BytesIO(client.fetch(image))).convert("L").tobytes() == grey.tobytes()
+
+
+def test_a_green_mask_repaints(command, folder):
+    """On the command line: the same picture as by a white mask, and the picture as its own mask."""
+    mask_of("green", folder / "green.png")
+    told = ["--mode", "inpaint", "--input_image", "photo.png", "--checkpoint", "demo", "--steps", "2", "--seed", "1"]
+    for name in ("green", "mask", "photo"):
+        done = run([*command, *told, "--mask_image", f"{name}.png", "--output_dir", name], folder)
+        assert done.returncode == 0, done.stderr
+    made = {name: Image.open(folder / name / "inpaint_1.png").tobytes() for name in ("green", "mask", "photo")}
+    assert made["green"] == made["mask"] != made["photo"]
+
+
+@pytest.mark.parametrize("name", ["text.png", "cut.png", "gone"])
+def test_a_mask_that_is_no_picture(client, folder, name):
+    (folder / "cut.png").write_bytes((folder / "look.png").read_bytes()[:500])
+    request = Request("inpaint", folder / "photo.png", mask_image=folder / name, checkpoint="demo", size=128)
+    with pytest.raises(ComfyError, match=f"{name} is not a picture that can be read as a mask"):
+        next(generate(request, client))
+
+
 # ---- which server --------------------------------------------------------------------------------------------------
 
 
@@ -311,25 +424,63 @@ def test_a_failure_on_a_server_of_its_own_names_its_log(root, folder):
 
 
 def test_a_prompt_saved_by_a_server_of_its_own(root, folder):
-    """Its input folder is gone when it is left, so that the pictures are named; one has got another name there."""
+    """Its input folder is gone when it is left, so that the pictures are named; one has got another name there, and the
+    mask is written as the prompt reads it."""
     (folder / "weights").mkdir()
     for component in ("qwen2-vl", "flux"):
         (folder / "weights" / component).symlink_to(root / "demo" / component, target_is_directory=True)
     (folder / "other").mkdir()
-    shutil.copy(folder / "mask.png", folder / "other" / "photo.png")
+    shutil.copy(folder / "look.png", folder / "other" / "photo.png")
+    mask_of("green", folder / "green.png")
     comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable, "TMPDIR": str(folder)}
-    told = ["--mode", "inpaint", "--input_image", "photo.png", "--reference_image", "look.png"]
-    told += ["--mask_image", "other/photo.png", "--checkpoint", "weights", "--save_prompt", "prompt.json"]
+    told = ["--mode", "inpaint", "--input_image", "photo.png", "--reference_image", "other/photo.png"]
+    told += ["--mask_image", "green.png", "--checkpoint", "weights", "--save_prompt", "prompt.json"]
     done = run([sys.executable, str(root / "generate.py"), *told], folder, **comfyui)
     assert done.returncode == 0, done.stderr
     prompt = json.loads((folder / "prompt.json").read_text())
-    renamed = prompt["mask"]["inputs"]["image"]
-    assert [prompt[key]["inputs"]["image"] for key in ("image", "reference")] == ["photo.png", "look.png"]
-    assert renamed not in ("photo.png", "look.png")
+    renamed = prompt["reference"]["inputs"]["image"]
+    assert [prompt[key]["inputs"]["image"] for key in ("image", "mask")] == ["photo.png", "green_grey.png"]
+    assert renamed not in ("photo.png", "green_grey.png")
     wrote, remark = done.stdout.splitlines()[-2:]
     assert wrote == f"Wrote {folder / 'prompt.json'}"
-    paths = f"{folder / 'photo.png'}, {folder / 'look.png'}, {folder / 'other' / 'photo.png'} as {renamed}"
+    paths = f"{folder / 'photo.png'}, {folder / 'other' / 'photo.png'} as {renamed}, {folder / 'green_grey.png'}"
     assert remark == f"Before you queue it, put into ComfyUI's input folder: {paths}"
+    assert Image.open(folder / "green_grey.png").getextrema() == ((0, 150),) * 3
+
+
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGHUP", "SIGTERM"])
+@pytest.mark.parametrize("when", ["starting", "sampling"])
+def test_nothing_stays_behind(root, folder, number, when):
+    """Neither the ComfyUI that it started, nor its folders, nor its log, however it ends."""
+    (folder / "weights").mkdir()
+    for component in ("qwen2-vl", "flux"):
+        (folder / "weights" / component).symlink_to(root / "demo" / component, target_is_directory=True)
+    (folder / "temporary").mkdir()
+    comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable}
+    environment = {**os.environ, **comfyui, "TMPDIR": str(folder / "temporary"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(root / "generate.py"), *PHOTOGRAPH, "--checkpoint", "weights", "--steps", "5000"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        for line in running.stdout:
+            servers = psutil.Process(running.pid).children(recursive=True)
+            if when == "starting" and line.startswith("Starting"):
+                eventually(lambda: psutil.Process(running.pid).children(recursive=True))
+                time.sleep(1)
+                servers = psutil.Process(running.pid).children(recursive=True)
+                break
+            if "SamplerCustomAdvanced" in line:
+                break
+        assert servers and os.listdir(folder / "temporary")
+        running.send_signal(getattr(signal, number))
+        running.stdout.read()
+        assert running.wait(60) == (-9 if number == "SIGKILL" else 128 + getattr(signal, number))
+    assert not psutil.wait_procs(servers, timeout=60)[1]
+    assert not os.listdir(folder / "temporary")
+
+
+def test_a_checkpoint_that_is_not_there_is_said_before_anything_starts(root, folder):
+    comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable, "TMPDIR": str(folder)}
+    done = run([sys.executable, str(root / "generate.py"), *PHOTOGRAPH, "--checkpoint", "gone"], folder, **comfyui)
+    assert "There is no checkpoint 'gone' in " in failed(done) and not done.stdout
 
 
 def test_nothing_to_start(root, folder):
@@ -358,7 +509,14 @@ class Other(BaseHTTPRequestHandler):
     """A web server that is not ComfyUI."""
 
     def do_GET(self) -> None:
-        self.send_response(404 if "none" in self.path else 200)
+        if "noise" in self.path:
+            self.wfile.write(bytes(range(256)) * 100)
+            return
+        self.send_response(404 if "none" in self.path else 302 if "loop" in self.path else 200)
+        if "loop" in self.path:
+            self.send_header("Location", self.path)
+        if "cut" in self.path:
+            self.send_header("Content-Length", "1000")
         self.end_headers()
         self.wfile.write(b"[]" if "json" in self.path else b"<html>")
 
@@ -366,7 +524,17 @@ class Other(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("path, complaint", [("page", "is not ComfyUI"), ("json", "is not ComfyUI"), ("none", "404")])
+@pytest.mark.parametrize(
+    "path, complaint",
+    [
+        ("page", "is not ComfyUI"),
+        ("json", "is not ComfyUI"),
+        ("none", "404"),
+        ("cut", "No ComfyUI answers"),
+        ("noise", "No ComfyUI answers"),
+        ("loop", "No ComfyUI answers"),
+    ],
+)
 def test_another_program_on_the_port(root, folder, path, complaint):
     with ThreadingHTTPServer((HOST, 0), Other) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()

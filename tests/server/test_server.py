@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import socket
+import subprocess
+import sys
 
-from qwen2vl_flux_pack.automation.server import ComfyServer, ServerFailed, default_comfyui
+import pytest
+from sentences import one_sentence
+
+from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, ServerFailed, default_comfyui
 
 
 def test_a_port_in_use(server: ComfyServer, tmp_path) -> None:
@@ -12,6 +17,24 @@ def test_a_port_in_use(server: ComfyServer, tmp_path) -> None:
     with pytest.raises(ServerFailed, match=f"using port {server.port} already"):
         second.start()
     assert second.process is None and not second.log.exists()
+
+
+def test_a_port_that_is_held_and_answers_nobody(tmp_path) -> None:
+    """ComfyUI would start for half a minute, and end with a traceback."""
+    with socket.socket() as held:
+        held.bind((HOST, 0))
+        second = ComfyServer(default_comfyui(), port=held.getsockname()[1], log=tmp_path / "log")
+        with pytest.raises(ServerFailed, match="cannot be used|is using port"):
+            second.start()
+    assert second.process is None
+
+
+def test_serve_on_a_port_in_use(server: ComfyServer, root) -> None:
+    command = [sys.executable, "-m", "automation.serve", f"--port={server.port}"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and not done.stdout
+    said = one_sentence(done.stderr.removesuffix("\n"))
+    assert said == f"serve: Another program is using port {server.port} already; stop it or choose another port."
 
 
 def test_a_start_that_fails_shows_the_log(tmp_path) -> None:
