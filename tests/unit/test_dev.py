@@ -218,11 +218,12 @@ def test_a_command_without_end(dev):
 
 def test_a_comfyui_that_is_there_is_not_fetched(dev, comfyui):
     version = comfyui / "comfyui_version.py"
-    version.write_text(f'__version__ = "{dev.COMFYUI_VERSION}"\n')
-    dev.fetch_comfyui(comfyui, Path("no interpreter is needed"))
-    version.write_text('__version__ = "0.1.0"\n')
-    with pytest.raises(dev.Problem, match=f"is not ComfyUI {dev.COMFYUI_VERSION}; move it away"):
-        dev.fetch_comfyui(comfyui, Path("no interpreter is needed"))
+    for wanted in dev.VERSIONS:
+        version.write_text(f'__version__ = "{wanted}"\n')
+        dev.fetch_comfyui(comfyui, wanted, Path("no interpreter is needed"))
+        version.write_text('__version__ = "0.1.0"\n')
+        with pytest.raises(dev.Problem, match=f"is not ComfyUI {wanted}; move it away"):
+            dev.fetch_comfyui(comfyui, wanted, Path("no interpreter is needed"))
 
 
 def test_an_interpreter_that_leaves_out_the_folder_of_its_script(dev, comfyui, tmp_path):
@@ -239,6 +240,65 @@ def test_an_interpreter_that_leaves_out_the_folder_of_its_script(dev, comfyui, t
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ComfyUI ended at its start (exit status 7)" in done.stderr, done.stderr
+
+
+# ---- other versions --------------------------------------------------------------------------------------------------
+
+
+def test_another_comfyui_beside_the_first(dev, tmp_path, monkeypatch, capfd):
+    """In an environment of its own that sees torch of the first's; the pack is linked there too."""
+    monkeypatch.setattr(dev, "PINNED", ("pip",))  # which is there, so that nothing is fetched
+    (dev.ROOT / "requirements.txt").touch()
+    version = next(iter(dev.VERSIONS))
+    folder = dev.DEV / f"ComfyUI-{version}"
+    touched(folder / "requirements.txt")
+    (folder / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
+    found, python = dev.other_comfyui(version, Path(sys.executable))
+    assert found == folder and (folder / "custom_nodes" / PACK).resolve() == dev.ROOT
+    code = "import sys, torch; print(sys.prefix); print(torch.__file__)"
+    prefix, seen = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert Path(prefix) == dev.DEV / f"venv-{version}" and seen == torch.__file__
+    assert capfd.readouterr().out.count(" ...") == 2
+    dev.other_comfyui(version, Path(sys.executable))
+    assert "..." not in capfd.readouterr().out
+
+
+def test_the_newest_is_the_one_that_is_set_up(dev):
+    """`--all` then adds the oldest, or both ends where the suite itself runs on one between them."""
+    versions = list(dev.VERSIONS)
+    assert versions == sorted(versions, key=lambda version: [int(part) for part in version.split(".")])
+    assert versions[-1] == dev.COMFYUI_VERSION
+    assert dev.smoked(versions[-1]) == [versions[0]]
+    assert dev.smoked(versions[0]) == [versions[-1]]
+    assert dev.smoked(versions[1]) == [versions[0], versions[-1]]
+
+
+def test_the_oldest_is_the_one_that_the_pack_asks_for(dev, root):
+    """So that `--all` always runs on what is stated, here and where people and the Registry read it."""
+    oldest, newest = next(iter(dev.VERSIONS)), dev.COMFYUI_VERSION
+    assert f'requires-comfyui = ">={oldest}"' in (root / "pyproject.toml").read_text()
+    readme = (root / "README.md").read_text("utf-8")
+    assert f"({oldest} or newer)" in readme and f"sets up ComfyUI {newest} " in readme
+
+
+def test_the_smoke_is_made_of_tests(dev, root):
+    assert dev.pytest_runs(dev.SMOKE) == ([*dev.SMOKE, "--ignore=tests/training"], None)
+    assert not dev.wants_browser(dev.SMOKE) and all((root / path).is_file() for path in dev.SMOKE)
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["--comfyui", "0.24.1"], ["tests/unit", "--comfyui=0.24.1", "-x"]])
+def test_one_comfyui_is_not_another(dev, comfyui, monkeypatch, arguments):
+    monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
+    with pytest.raises(dev.Problem, match="^COMFYUI_PATH names the one ComfyUI to test on; unset it to test"):
+        dev.test(arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--comfyui", "0.1.0"], ["--comfyui=newest"], ["--comfyui"]])
+def test_a_comfyui_that_nobody_carries(dev, capsys, arguments):
+    with pytest.raises(SystemExit, match="^2$"):
+        dev.test(arguments)
+    said = capsys.readouterr().err
+    assert all(version in said for version in dev.VERSIONS) or "expected one argument" in said
 
 
 # ---- the link ------------------------------------------------------------------------------------------------------

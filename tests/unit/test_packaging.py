@@ -46,7 +46,7 @@ def test_project_carries_what_the_registry_asks_for(root: Path, project: dict) -
     comfy = project["tool"]["comfy"]
     assert project["project"]["name"] == "comfyui-qwen2vl-flux"
     assert comfy["PublisherId"] == "qwen2vl-flux"
-    assert comfy["requires-comfyui"] == ">=0.30.0"
+    assert comfy["requires-comfyui"] == ">=0.20.1"
     assert (root / project["project"]["license"]["file"]).read_text().lstrip().startswith("Apache License")
     assert (root / project["project"]["readme"]).is_file()
 
