@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -284,6 +285,28 @@ def test_the_oldest_is_the_one_that_the_pack_asks_for(dev, root):
 def test_the_smoke_is_made_of_tests(dev, root):
     assert dev.pytest_runs(dev.SMOKE) == ([*dev.SMOKE, "--ignore=tests/training"], None)
     assert not dev.wants_browser(dev.SMOKE) and all((root / path).is_file() for path in dev.SMOKE)
+
+
+def test_a_web_interface_by_its_version(dev, tmp_path, monkeypatch):
+    """Out of its package, each in a folder of its own; here out of a wheel beside us, so that nothing is fetched."""
+    for version in ("1.0.0", "2.0.0"):
+        wheel(tmp_path, "comfyui_frontend_package", version, "static/index.html")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    for version in ("1.0.0", "2.0.0"):
+        assert (dev.frontend(version) / "index.html").read_text() == version
+    with pytest.raises(dev.Problem, match="^pip could not install frontend for .*frontend-3.0.0"):
+        dev.frontend("3.0.0")
+
+
+def wheel(folder: Path, package: str, version: str, file: str) -> None:
+    """A package of one file, which holds its version."""
+    about = f"{package}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{package}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{package}/{file}", version)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
 
 
 @pytest.mark.parametrize("arguments", [["--all"], ["--comfyui", "0.24.1"], ["tests/unit", "--comfyui=0.24.1", "-x"]])
