@@ -127,6 +127,7 @@ def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path
         "size": request.size or (BUNDLED_SIZE if bundled else PUBLISHED_SIZE),
         "steps": request.steps,
         "guidance": request.guidance_scale,
+        "reference_strength": request.reference_strength,
         "seed": request.seed,
         "batch_size": request.batch_size,
         "as_published": request.as_published,

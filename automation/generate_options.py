@@ -113,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--denoise_strength", type=fraction, metavar="X", help="how far from the picture, 0..1 (default: 0.8)"
     )
+    how.add_argument(
+        "--reference_strength", type=fraction, metavar="X", help="how much the picture that guides counts, 0..1"
+    )
     how.add_argument("--center_x", type=fraction, metavar="X", help="focus: keep a circle of the picture that guides,")
     how.add_argument("--center_y", type=fraction, metavar="Y", help="its centre 0..1 from the top left")
     how.add_argument(

@@ -252,6 +252,7 @@ def _segment(found: Object, picture: str) -> Prompt:
             points=found.points,
             box=found.box,
             candidates="best",
+            coordinates="fraction",
         ),
         "segment_save": node("PreviewImage", images=["segment", 1]),
     }

@@ -24,14 +24,15 @@ Point = tuple[float, float, int]
 class Request:
     """Pictures to make; the names and defaults are those of the published script.
 
-    dots: JSON text as in the node GridDot Focus. mask_points: x and y, 0..1 of width and height from the top left,
-    and 1 for what belongs to the object or 0 for what does not. batch_size: how many of the pictures one prompt makes
-    at once; the last prompt makes what is left. Prompt i has the seed `seed` + i, for all its pictures; without one,
-    the first is drawn. line_mode and depth_mode: either alone, neither for both. aspect_ratio: without one, variations
-    are square and the other modes keep the picture's shape. size: side of 1:1 in pixels, else the checkpoint's own. An
-    empty checkpoint is the first that the server lists, an empty controlnet, depth_model, line_model or sam2_model the
-    one in the checkpoint's folder, or else the first; those of the bundled checkpoint go with it alone. Raises
-    ValueError with one sentence when the mode lacks a picture or is given one it does not read.
+    dots: JSON text as in the node GridDot Focus. reference_strength: 0 to 1, how much the picture that guides
+    counts. mask_points: x and y, 0..1 of width and height from the top left, and 1 for what belongs to the object
+    or 0 for what does not. batch_size: how many of the pictures one prompt makes at once; the last prompt makes
+    what is left. Prompt i has the seed `seed` + i, for all its pictures; without one, the first is drawn. line_mode
+    and depth_mode: either alone, neither for both. aspect_ratio: without one, variations are square and the other
+    modes keep the picture's shape. size: side of 1:1 in pixels, else the checkpoint's own. An empty checkpoint is
+    the first that the server lists, an empty controlnet, depth_model, line_model or sam2_model the one in the
+    checkpoint's folder, or else the first; those of the bundled checkpoint go with it alone. Raises ValueError with
+    one sentence when the mode lacks a picture or is given one it does not read.
     """
 
     mode: str
@@ -49,6 +50,7 @@ class Request:
     steps: int = 28
     guidance_scale: float = 3.5
     denoise_strength: float = 0.8
+    reference_strength: float = 1.0
     line_mode: bool = False
     depth_mode: bool = False
     line_strength: float = 0.4

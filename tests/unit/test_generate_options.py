@@ -66,6 +66,7 @@ def test_every_flag(folder):
     arguments = [*MASKED, "--reference_image", "other.png", "--prompt", "a fox", "--output_dir", "made/here"]
     arguments += ["--image_count", "3", "--aspect_ratio", "2.4:1", "--steps", "12", "--guidance_scale", "2"]
     arguments += ["--denoise_strength", "0.5", "--center_x", "0.25", "--center_y", "0", "--radius", "0.5", "--turbo"]
+    arguments += ["--reference_strength", "0.25"]
     arguments += ["--device", "cpu", "--server", "https://host.example:8000/comfy/", "--seed", "7", "--size", "512"]
     arguments += ["--checkpoint", "mine", "--save_prompt", "prompt.json", "--as_published"]
     options = parsed(*arguments)
@@ -83,6 +84,7 @@ def test_every_flag(folder):
         steps=12,
         guidance_scale=2.0,
         denoise_strength=0.5,
+        reference_strength=0.25,
         turbo=True,
         as_published=True,
         checkpoint="mine",
@@ -319,6 +321,10 @@ REFUSED = {
     "negative guidance": ([*VARIATION, "--guidance_scale", "-1"], "--guidance_scale: give a number from 0 to 100"),
     "guidance of NaN": ([*VARIATION, "--guidance_scale", "nan"], "--guidance_scale: give a number from 0 to 100"),
     "guidance with a comma": ([*VARIATION, "--guidance_scale", "3,5"], "from 0 to 100, not 3,5"),
+    "a reference above 1": (
+        [*MASKED, "--reference_strength", "2"],
+        "--reference_strength: give a number from 0 to 1",
+    ),
     "strength above 1": ([*MASKED, "--denoise_strength", "1.2"], "--denoise_strength: give a number from 0 to 1"),
     "strength below 0": ([*MASKED, "--denoise_strength", "-0.1"], "--denoise_strength: give a number from 0 to 1"),
     "line strength without end": ([*CONTROLNET, "--line_strength", "inf"], "--line_strength: give a number from 0"),
