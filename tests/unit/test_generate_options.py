@@ -406,7 +406,7 @@ def test_bad_arguments_are_refused_in_one_sentence(folder, capsys, arguments, co
         generate_options(arguments)
     said = capsys.readouterr()
     assert raised.value.code == 2 and not said.out
-    assert complaint in one_sentence(said.err.removesuffix("\n")), said.err
+    assert complaint in one_sentence(said.err.removesuffix("\n"), letters=True), said.err
     assert said.err.startswith("generate.py: ")
     assert sorted(os.listdir(folder)) == before
 
