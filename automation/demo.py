@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET
+from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET, sentence
 from .client import ComfyClient, ComfyError, PromptRejected
 from .console import console
 from .graphs import variation
@@ -37,7 +37,8 @@ def main() -> None:
         try:
             make(options)
         except (ComfyError, ServerFailed) as error:
-            print(f"\ndemo: {error}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
+            said = error if isinstance(error, ServerFailed) else sentence(error)  # the former shows the log's end
+            print(f"\ndemo: {said}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
             sys.exit(2 if isinstance(error, PromptRejected) else 1)
 
 
