@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..checkpoints import annotators as annotator_files
 from ..checkpoints import folders
+from . import loaded_pictures
 from .annotators import (
     Qwen2VLFluxAnyLineLoader,
     Qwen2VLFluxAnyLineMap,
@@ -34,6 +35,7 @@ class Qwen2VLFluxExtension(ComfyExtension):
     async def on_load(self) -> None:
         folders.register()
         annotator_files.register()
+        loaded_pictures.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

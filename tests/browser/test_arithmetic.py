@@ -71,6 +71,60 @@ def test_500_maps_equal_pythons(page: Page) -> None:
     assert sum(0 < value < 1 for values in made for value in values) > 50_000  # not all of them 0 or 1
 
 
+def edited(dice: random.Random, dots: list[Dot]) -> list[Dot]:
+    """A list after one edit, as gestures make them."""
+    (new,), at = case_of(dice, 1), dice.randint(0, max(0, len(dots) - 1))
+    kind = dice.choice(["add", "add", "many", "replace", "replace", "again", "remove", "insert", "all", "none", "same"])
+    changes = {
+        "add": lambda: [*dots, new],
+        "many": lambda: dots + case_of(dice, 12),
+        "replace": lambda: [*dots[:at], new, *dots[at + 1 :]],
+        "again": lambda: [*dots[:-1], new],
+        "remove": lambda: dots[:at] + dots[at + 1 :],
+        "insert": lambda: [*dots[:at], new, *dots[at:]],
+        "all": lambda: case_of(dice, 30),
+        "none": lambda: [],
+        "same": lambda: list(dots),
+    }
+    return changes[kind]()
+
+
+def case_of(dice: random.Random, count: int) -> list[Dot]:
+    return [Dot(dice.random(), dice.random(), dice.uniform(0.01, 1.5), dice.uniform(-1, 1)) for _ in range(count)]
+
+
+def test_maps_that_are_kept_up_to_date_equal_pythons(page: Page) -> None:
+    dice = random.Random(6)
+    numbers: dict[int, int] = {}
+    known: list[Dot] = []
+    looks, dots, grid = [], [], (18, 18)
+    for _ in range(600):
+        dots = edited(dice, dots)
+        grid = dice.choice([(18, 18), (7, 30)]) if dice.random() < 0.05 else grid
+        for each in dots:
+            if id(each) not in numbers:
+                numbers[id(each)] = len(known)
+                known.append(each)
+        looks.append((dots, grid))
+    asked = [[[numbers[id(each)] for each in dots], *grid] for dots, grid in looks]
+    script = """async ([known, looks]) => {
+        const { Weights } = await import('/weights.js');
+        const { Resting } = await import('/resting.js');
+        const [weights, resting] = [new Weights(), new Resting()];
+        return looks.map(([numbers, rows, columns]) => {
+            resting.look(numbers.map(number => known[number]));
+            const scene = { grid: { rows, columns }, mask: null, view: { sides: [1, 1] } };
+            return Array.from(weights.of(scene, resting).weights);
+        });
+    }"""
+    made = page.evaluate(script, [[entry(each) for each in known], asked])
+    worst = max(
+        (torch.tensor(values).reshape(grid) - focus_map(dots, *grid)).abs().max().item()
+        for values, (dots, grid) in zip(made, looks, strict=True)
+    )
+    assert worst <= 1e-6
+
+
 def test_text_goes_out_and_comes_back_unchanged(page: Page) -> None:
     dice = random.Random(5)
     for _ in range(20):

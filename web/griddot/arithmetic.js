@@ -94,32 +94,53 @@ const number = (value) => JSON.stringify(value === 0 ? 0 : value); // no -0
  * @param {Dot[]} dots @param {number} rows @param {number} columns @returns {Float32Array}
  */
 export function focusMap(dots, rows, columns) {
-  const kept = dots.filter((dot) => dot.w > 0);
-  const weights = new Float64Array(rows * columns).fill(kept.length ? 0 : 1);
-  for (const dot of kept) {
-    eachInside(dot, rows, columns, (index, circle) => {
-      weights[index] = Math.max(weights[index], dot.w * circle);
-    });
-  }
-  for (const dot of dots.filter((each) => each.w < 0)) {
-    eachInside(dot, rows, columns, (index, circle) => {
-      weights[index] *= 1 + dot.w * circle;
-    });
-  }
-  return Float32Array.from(weights);
+  return new FocusMap(rows, columns).add(dots).weights();
 }
 
-/** Calls visit(index, circle) for the tokens inside a dot's radius; circle falls from 1 at the centre to 0 there. */
-function eachInside(dot, rows, columns, visit) {
-  const [centreX, centreY, reach] = [dot.x * columns, dot.y * rows, dot.r * Math.min(rows, columns)];
-  const [left, right] = [Math.max(0, Math.floor(centreX - reach)), Math.min(columns - 1, Math.ceil(centreX + reach))];
-  const [top, bottom] = [Math.max(0, Math.floor(centreY - reach)), Math.min(rows - 1, Math.ceil(centreY + reach))];
-  for (let row = top; row <= bottom; row += 1) {
-    for (let column = left; column <= right; column += 1) {
-      const distance = Math.sqrt((column - centreX) ** 2 + (row - centreY) ** 2);
-      const circle = 1 - distance / reach;
-      if (circle > 0) visit(row * columns + column, Math.min(circle, 1));
+/** A map to which dots are added; in which order does not count. */
+export class FocusMap {
+  /** @param {number} rows @param {number} columns */
+  constructor(rows, columns) {
+    Object.assign(this, { rows, columns, keeps: false });
+    this.kept = new Float64Array(rows * columns); // the largest weight of dots that keep
+    this.left = new Float64Array(rows * columns).fill(1); // what dots that suppress leave
+  }
+
+  copy() {
+    const { rows, columns, keeps, kept, left } = this;
+    return Object.assign(new FocusMap(0, 0), { rows, columns, keeps, kept: kept.slice(), left: left.slice() });
+  }
+
+  /** @param {Dot[]} dots @returns {this} */
+  add(dots) {
+    for (const dot of dots) this.addOne(dot);
+    return this;
+  }
+
+  /** The circle falls from 1 at the dot's centre to 0 at its radius. */
+  addOne({ x, y, r, w }) {
+    if (w === 0) return;
+    this.keeps ||= w > 0;
+    const { rows, columns, kept, left } = this;
+    const [centreX, centreY, reach] = [x * columns, y * rows, r * Math.min(rows, columns)];
+    const [first, last] = [Math.max(0, Math.floor(centreX - reach)), Math.min(columns - 1, Math.ceil(centreX + reach))];
+    const [top, bottom] = [Math.max(0, Math.floor(centreY - reach)), Math.min(rows - 1, Math.ceil(centreY + reach))];
+    for (let row = top; row <= bottom; row += 1) {
+      for (let column = first; column <= last; column += 1) {
+        const distance = Math.sqrt((column - centreX) ** 2 + (row - centreY) ** 2);
+        const circle = 1 - distance / reach;
+        if (circle <= 0) continue;
+        const index = row * columns + column;
+        if (w < 0) left[index] *= 1 + w * circle;
+        else if (w * circle > kept[index]) kept[index] = w * circle;
+      }
     }
+  }
+
+  /** @returns {Float32Array} */
+  weights() {
+    const { keeps, kept, left } = this;
+    return Float32Array.from(left, keeps ? (share, index) => share * kept[index] : undefined);
   }
 }
 

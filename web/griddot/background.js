@@ -29,13 +29,17 @@ export function outputsOf(node) {
   return app.nodeOutputs?.[locator(node)];
 }
 
-/** @param {File} file @returns {string} */
-export function addressOf({ filename, subfolder = "", type = "input" }) {
-  const asked = new URLSearchParams({ filename, subfolder, type });
-  // the colours under transparent pixels are what the encoder sees; a JPEG has them, and may have been turned already
-  if (/\.(png|webp)$/i.test(filename)) asked.set("preview", "jpeg;90");
-  return api.apiURL(`/view?${asked}`);
+/** @param {File} file @returns {string} the file as it is */
+export function addressOf(file) {
+  return api.apiURL(`/view?${asked(file)}`);
 }
+
+/** @param {File} file @returns {string} what other nodes get of it: turned, and with the colours under transparent pixels */
+function addressOfLoaded(file) {
+  return api.apiURL(`/qwen2vl_flux/loaded?${asked(file)}`);
+}
+
+const asked = ({ filename, subfolder = "", type = "input" }) => new URLSearchParams({ filename, subfolder, type });
 
 /** @returns {Source | null} the picture that reaches an input, as far as the browser can tell */
 export function pictureAt(node, inputName) {
@@ -112,15 +116,29 @@ export function hostOf(subgraph) {
 /** What a node itself shows: the files of its last run, its loaded pictures, or the file that it is told to load. */
 function shownBy(node) {
   const file = outputsOf(node)?.images?.find((image) => image?.filename);
-  if (file) return { key: addressOf(file), url: addressOf(file) };
+  if (file) return loadedSource(file);
   const image = node.imgs?.find((each) => each?.naturalWidth);
+  const viewed = image && fileAt(image.src);
+  if (viewed) return loadedSource(viewed);
   if (image) return { key: image.src, image };
   const chosen = node.widgets?.find((widget) => widget.name === "image" && typeof widget.value === "string");
   const named = chosen?.value && /^(.*?)(?: \[(input|output|temp)\])?$/s.exec(chosen.value);
   if (!named?.[1]) return null;
   const path = named[1].split("/");
-  const url = addressOf({ filename: path.pop(), subfolder: path.join("/"), type: named[2] });
+  return loadedSource({ filename: path.pop(), subfolder: path.join("/"), type: named[2] });
+}
+
+/** @returns {Source} */
+function loadedSource(file) {
+  const url = addressOfLoaded(file);
   return { key: url, url };
+}
+
+/** @returns {File | null} that an address of ComfyUI's /view names */
+function fileAt(address) {
+  const { pathname, searchParams } = new URL(address, location.href);
+  const { filename, subfolder, type } = Object.fromEntries(searchParams);
+  return pathname.endsWith("/view") && filename ? { filename, subfolder, type: type ?? "output" } : null;
 }
 
 /** What another node shows of the same output, such as a preview beside the encoder. */
@@ -128,7 +146,7 @@ function shownBeside(node, slot) {
   for (const id of node.outputs?.[slot]?.links ?? []) {
     const beside = node.graph?.getNodeById(node.graph.getLink(id)?.target_id);
     const file = beside && outputsOf(beside)?.images?.find((image) => image?.filename);
-    if (file && !beside.outputs?.some((output) => output.type === "IMAGE")) return { key: addressOf(file), url: addressOf(file) };
+    if (file && !beside.outputs?.some((output) => output.type === "IMAGE")) return loadedSource(file);
   }
   return null;
 }

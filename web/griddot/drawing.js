@@ -1,6 +1,8 @@
 /** The picture, the weight of each token over it, and the dots with their rings. */
 
-import { focusMap } from "./arithmetic.js";
+import { Layer } from "./layer.js";
+import { Resting } from "./resting.js";
+import { Weights } from "./weights.js";
 
 /**
  * @typedef {import("./arithmetic.js").Dot} Dot
@@ -21,49 +23,74 @@ export const KEEP = "#4cc9ff"; // blue and orange: apart for every kind of colou
 export const SUPPRESS = "#ff7a45";
 const SHADE = [9, 11, 18]; // what weight 0 looks like over a picture
 const SHADE_MOST = 0.68;
-const FINE = 96; // rows or columns of the smooth map, before the grid is known
+const LEAST_POINT = 0.5; // screen pixels; smaller points of tokens are not seen
 const GUIDES = 6;
 const RINGS = 6; // with more dots, only the ring of the chosen or pointed one is drawn
 
-/** Weights as they will be applied: of each token where the grid is known, else of a fine grid. */
-export function weightsOf({ dots, grid, mask, view }) {
-  const rows = grid ? grid.rows : Math.max(1, Math.round((FINE * view.sides[1]) / Math.max(...view.sides)));
-  const columns = grid ? grid.columns : Math.max(1, Math.round((FINE * view.sides[0]) / Math.max(...view.sides)));
-  const weights = focusMap(dots, rows, columns);
-  if (mask) weights.forEach((weight, index) => (weights[index] = weight * mask[Math.floor(index / columns)][index % columns]));
-  return { weights, rows, columns };
-}
-
-/** @param {CanvasRenderingContext2D} context @param {Scene} scene */
-export function draw(context, scene) {
-  const { view, picture, grid } = scene;
-  const pixel = 1 / scale(scene);
-  context.clearRect(0, 0, scene.width, scene.height);
-  context.save();
-  context.beginPath();
-  context.roundRect(view.left, view.top, view.width, view.height, 4 * pixel);
-  context.clip();
-  if (picture) {
-    context.imageSmoothingQuality = "high";
-    context.drawImage(picture, view.left, view.top, view.width, view.height);
-  } else {
-    context.fillStyle = "#1b1e27";
-    context.fillRect(view.left, view.top, view.width, view.height);
+/** Draws the scenes of one panel; what stays the same from one to the next is kept. */
+export class Drawing {
+  constructor() {
+    this.resting = new Resting();
+    this.weights = new Weights();
+    this.tokens = new Layer();
+    this.centres = new Layer();
   }
-  const map = weightsOf(scene);
-  const changes = map.weights.some((weight) => weight < 1);
-  if (changes) paintMap(context, scene, map);
-  if (grid) drawTokens(context, scene, map, changes);
-  else drawGuides(context, view, pixel);
-  if (scene.brush) drawBrush(context, scene, pixel);
-  context.restore();
-  if (scene.faded) return;
-  context.save();
-  context.beginPath();
-  context.rect(view.left - 12 * pixel, view.top - 12 * pixel, view.width + 24 * pixel, view.height + 24 * pixel);
-  context.clip();
-  drawDots(context, scene, pixel);
-  context.restore();
+
+  /** @param {CanvasRenderingContext2D} context @param {Scene} scene */
+  draw(context, scene) {
+    const { view, picture } = scene;
+    const pixel = 1 / scale(scene);
+    this.resting.look(scene.dots);
+    context.clearRect(0, 0, scene.width, scene.height);
+    context.save();
+    context.beginPath();
+    context.roundRect(view.left, view.top, view.width, view.height, 4 * pixel);
+    context.clip();
+    if (picture) {
+      context.imageSmoothingQuality = "high";
+      context.drawImage(picture, view.left, view.top, view.width, view.height);
+    } else {
+      context.fillStyle = "#1b1e27";
+      context.fillRect(view.left, view.top, view.width, view.height);
+    }
+    this.drawWeights(context, scene, pixel);
+    if (!scene.grid) drawGuides(context, view, pixel);
+    if (scene.brush) drawBrush(context, scene, pixel);
+    context.restore();
+    if (scene.faded) return;
+    context.save();
+    context.beginPath();
+    context.rect(view.left - 12 * pixel, view.top - 12 * pixel, view.width + 24 * pixel, view.height + 24 * pixel);
+    context.clip();
+    this.drawDots(context, scene, pixel);
+    context.restore();
+  }
+
+  drawWeights(context, scene, pixel) {
+    const { view, grid, picture } = scene;
+    const map = this.weights.of(scene, this.resting);
+    this.tokens.over(context, [map, view.left, view.top, view.width, pixel, Boolean(grid), Boolean(picture)], (layer) => {
+      const changes = map.weights.some((weight) => weight < 1);
+      if (changes) paintMap(layer, scene, map);
+      if (grid) drawTokens(layer, scene, map, changes, pixel);
+    });
+  }
+
+  drawDots(context, { view, dots, selected, hover }, pixel) {
+    const pointed = hover.kind === "dot" || hover.kind === "handle" ? hover.index : -1;
+    const { resting, changing } = this.resting;
+    const few = dots.length <= RINGS;
+    if (!few) {
+      this.centres.over(context, [resting, view.left, view.top, view.width, pixel], (layer) => drawSmall(layer, view, resting, pixel));
+      drawSmall(context, view, changing, pixel);
+    }
+    const chosen = [pointed, selected].filter((index, place, both) => dots[index] && both.indexOf(index) === place);
+    const large = few ? [...dots.keys()].filter((index) => !chosen.includes(index)).concat(chosen) : chosen;
+    for (const index of large) drawRing(context, view, dots[index], index === selected, chosen.includes(index), pixel);
+    for (const index of large) drawCentre(context, view, dots[index], index === selected, index === pointed, pixel);
+    const dot = dots[selected];
+    if (dot) drawHandle(context, view.handle(dot), colourOf(dot), hover.kind === "handle", pixel);
+  }
 }
 
 const scale = (scene) => Math.max(scene.scale, 0.4);
@@ -83,9 +110,10 @@ function paintMap(context, { view, picture, grid }, { weights, rows, columns }) 
 }
 
 /** A point for each token, larger and brighter with its weight. */
-function drawTokens(context, { view }, { weights, rows, columns }, changes) {
+function drawTokens(context, { view }, { weights, rows, columns }, changes, pixel) {
   const [across, down] = [view.width / columns, view.height / rows];
   const most = Math.min(across, down) * 0.2;
+  if (most < LEAST_POINT * pixel) return;
   for (const [shown, colour] of [[(weight) => weight > 0, "#fff"], [(weight) => weight <= 0, "#8b93a7"]]) {
     context.fillStyle = colour;
     weights.forEach((weight, index) => {
@@ -127,18 +155,6 @@ function drawBrush(context, { view, brush }, pixel) {
   context.globalAlpha = 1;
 }
 
-function drawDots(context, { view, dots, selected, hover }, pixel) {
-  const pointed = hover.kind === "dot" || hover.kind === "handle" ? hover.index : -1;
-  const chosen = (index) => index === selected || index === pointed;
-  const last = dots.map((_, index) => index).sort((one, other) => chosen(one) - chosen(other));
-  for (const index of last) {
-    if (chosen(index) || dots.length <= RINGS) drawRing(context, view, dots[index], index === selected, chosen(index), pixel);
-  }
-  for (const index of last) drawCentre(context, view, dots[index], index === selected, index === pointed, dots.length, pixel);
-  const dot = dots[selected];
-  if (dot) drawHandle(context, view.handle(dot), colourOf(dot), hover.kind === "handle", pixel);
-}
-
 const colourOf = (dot) => (dot.w < 0 ? SUPPRESS : KEEP);
 
 /** A line in colour on a dark one, to be seen on any picture. */
@@ -162,21 +178,13 @@ function drawRing(context, view, dot, isSelected, isChosen, pixel) {
   context.globalAlpha = 1;
 }
 
-/** A disc with its sign; how full its colour is tells the weight. */
-function drawCentre(context, view, dot, isSelected, isPointed, count, pixel) {
+/** A disc with its sign. */
+function drawCentre(context, view, dot, isSelected, isPointed, pixel) {
   const [left, top] = view.pixels(dot.x, dot.y);
-  const small = count > RINGS && !isSelected && !isPointed;
-  const size = (small ? 3.5 : isPointed ? 8.5 : 7) * pixel;
-  context.beginPath();
-  context.arc(left, top, size, 0, 2 * Math.PI);
-  context.fillStyle = "#14161d";
-  context.fill();
-  context.globalAlpha = 0.25 + 0.75 * Math.abs(dot.w);
-  context.fillStyle = dot.w === 0 ? "#6b7280" : colourOf(dot);
-  context.fill();
-  context.globalAlpha = 1;
-  outlined(context, isSelected ? "#fff" : "rgba(255, 255, 255, 0.75)", isSelected ? 2 : small ? 0.75 : 1.25, pixel);
-  if (small || dot.w === 0) return;
+  const size = (isPointed ? 8.5 : 7) * pixel;
+  drawDisc(context, left, top, size, dot);
+  outlined(context, isSelected ? "#fff" : "rgba(255, 255, 255, 0.75)", isSelected ? 2 : 1.25, pixel);
+  if (dot.w === 0) return;
   const arm = size * 0.45;
   context.beginPath();
   context.moveTo(left - arm, top);
@@ -188,6 +196,44 @@ function drawCentre(context, view, dot, isSelected, isPointed, count, pixel) {
   context.lineWidth = 1.75 * pixel;
   context.strokeStyle = "#0b0d12";
   context.stroke();
+}
+
+/** How full its colour is tells the weight. */
+function drawDisc(context, left, top, size, dot) {
+  context.beginPath();
+  context.arc(left, top, size, 0, 2 * Math.PI);
+  context.fillStyle = "#14161d";
+  context.fill();
+  context.globalAlpha = 0.25 + 0.75 * Math.abs(dot.w);
+  context.fillStyle = dot.w === 0 ? "#6b7280" : colourOf(dot);
+  context.fill();
+  context.globalAlpha = 1;
+}
+
+/** Many dots as small discs, one for each weight, stamped on whole pixels of the canvas. */
+function drawSmall(context, view, dots, pixel) {
+  const { a: across, d: down } = context.getTransform();
+  const reach = Math.ceil(6 * pixel * across);
+  const stamps = new Map();
+  context.save();
+  context.resetTransform();
+  for (const dot of dots) {
+    const kind = dot.w === 0 ? "off" : dot.w.toFixed(2);
+    if (!stamps.has(kind)) stamps.set(kind, stampOf(dot, reach, across, pixel));
+    const [left, top] = view.pixels(dot.x, dot.y);
+    context.drawImage(stamps.get(kind), Math.round(left * across) - reach, Math.round(top * down) - reach);
+  }
+  context.restore();
+}
+
+function stampOf(dot, reach, density, pixel) {
+  const stamp = new OffscreenCanvas(2 * reach, 2 * reach);
+  const context = stamp.getContext("2d");
+  context.translate(reach, reach);
+  context.scale(density, density);
+  drawDisc(context, 0, 0, 3.5 * pixel, dot);
+  outlined(context, "rgba(255, 255, 255, 0.75)", 0.75, pixel);
+  return stamp;
 }
 
 function drawHandle(context, [left, top], colour, isPointed, pixel) {

@@ -26,6 +26,7 @@ app.registerExtension({
     window.addEventListener("wheel", turned, { capture: true, passive: false });
     window.addEventListener("keydown", heard, { capture: true });
     window.addEventListener("pointerdown", heard, { capture: true });
+    app.canvas.canvas.addEventListener("litegraph:set-graph", () => panels.forEach((panel) => panel.takePlace()));
     setInterval(() => {
       if (!document.hidden) panels.forEach((panel) => (lives(panel.node) ? panel.refresh() : gone(panel)));
     }, PULSE);

@@ -3,7 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { changed, DotsError, focusMap, formatDots, MAX_DOTS, MAX_RADIUS, MIN_RADIUS, parseDots, rounded, tidy } from "./arithmetic.js";
 import { addressOf, load, locator, originOf, pictureAt } from "./background.js";
-import { draw } from "./drawing.js";
+import { Drawing } from "./drawing.js";
 import { Gestures } from "./gestures.js";
 import { icon } from "./icons.js";
 import { later } from "./later.js";
@@ -57,6 +57,7 @@ export class Panel {
     this.picture = null;
     /** @type {Map<string, HTMLImageElement>} pictures that are wanted now, by key */
     this.pictures = new Map();
+    this.drawing = new Drawing();
     this.build();
     this.gestures = new Gestures(this.canvas, this);
     new ResizeObserver(() => this.redraw()).observe(this.stage);
@@ -80,9 +81,15 @@ export class Panel {
     const before = placed.get(this.place);
     placed.set(this.place, this);
     if (!before || before === this) return;
-    const { selected, tool, sign, brush, showsText, inUse, begun, root } = before;
+    const { selected, tool, sign, brush, showsText, inUse, begun } = before;
     Object.assign(this, { selected, tool, sign, brush, showsText, inUse, begun });
-    if (window.LiteGraph?.vueNodesMode) root.replaceWith(this.root); // Vue keeps what it has for a node of the same id
+  }
+
+  /** Vue keeps the elements that it has for a node of the same id, be it made anew or of another graph. */
+  takePlace() {
+    const { node, root } = this;
+    if (!window.LiteGraph?.vueNodesMode || root.isConnected || node.graph !== app.canvas?.graph) return;
+    document.querySelector(`[data-node-id="${node.id}"] .griddot`)?.replaceWith(root);
   }
 
   /** The node has its values. */
@@ -395,6 +402,7 @@ export class Panel {
   /** Look at what may have changed around the node: its text, its links, the pictures, its last run, the zoom. */
   refresh() {
     const { node } = this;
+    this.takePlace();
     this.keepFocus();
     const input = node.inputs?.find((each) => each.name === this.widget.name || each.widget?.name === this.widget.name);
     const linked = Boolean(node.graph) && input?.link != null;
@@ -515,7 +523,7 @@ export class Panel {
     const brush = painting ? { left: pointer[0], top: pointer[1], r: this.brush, sign: drag?.sign ?? this.sign } : null;
     const { view, grid, mask, dots, selected } = this;
     const picture = this.picture?.naturalWidth ? this.picture : null;
-    draw(context, { width, height, scale, view, picture, grid, mask, dots, selected, hover, brush, faded: Boolean(this.broken) });
+    this.drawing.draw(context, { width, height, scale, view, picture, grid, mask, dots, selected, hover, brush, faded: Boolean(this.broken) });
     canvas.style.cursor = this.cursor();
     this.hint.textContent = this.hintNow();
   }

@@ -14,7 +14,7 @@ import { Recent } from "./recent.js";
  * @property {string} content all of it
  */
 
-const MOST_GRID = 4096;
+const MOST_TOKENS = 16_384; // the largest token budget of Qwen2VL Encode
 const KEPT = 32;
 
 /** @type {WeakMap<object, Run | null>} by the message that a run left */
@@ -45,12 +45,16 @@ export function remember(place, run, from) {
 const nameOf = (place, run) => `${place} ${run.content}`;
 
 /** A run's message in order, or null: it may come from a stored workflow. */
-function inOrder(message) {
-  const { rows, columns, mask, dots, picture } = message;
-  const side = (value) => Number.isInteger(value) && value > 0 && value <= MOST_GRID;
-  if (!side(rows) || !side(columns)) return null;
+function inOrder({ rows, columns, mask, dots, picture }) {
+  const side = (value) => Number.isInteger(value) && value > 0;
+  if (!side(rows) || !side(columns) || rows * columns > MOST_TOKENS) return null;
   const whole = Array.isArray(mask) && mask.length === rows && mask.every((row) => row?.length === columns);
-  const weights = whole ? mask.map((row) => Array.from(row, (value) => clamp(Number(value) || 0, 0, 1))) : null;
-  const text = typeof dots === "string" ? dots : "";
-  return { rows, columns, mask: weights, dots: text, picture, content: JSON.stringify(message) };
+  const run = {
+    rows,
+    columns,
+    mask: whole ? mask.map((row) => Array.from(row, (value) => clamp(Number(value) || 0, 0, 1))) : null,
+    dots: typeof dots === "string" ? dots : "",
+    picture: Object(picture) === picture ? picture : undefined,
+  };
+  return { ...run, content: JSON.stringify(run) };
 }
