@@ -345,6 +345,15 @@ CASES = {
         f"holds {GATE} as [1, 1, 1, 1, 1, 1, ...] where",
         "download the folder again",
     ),
+    "encoder of half bytes": (
+        "encoder",
+        weights(
+            SHARD,
+            lambda state: state.update({GATE: torch.zeros(192, 64, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}),
+        ),
+        f"holds {GATE} as F4, not as floating-point numbers",
+        "download the folder again",
+    ),
     "encoder of whole numbers": (
         "encoder",
         weights(SHARD, lambda state: state.update({GATE: state[GATE].long()})),
@@ -831,6 +840,12 @@ def with_a_head(folder: Path) -> None:
     weights(SHARD, lambda state: state.update({"lm_head.weight": torch.ones(8, 128)}), INDEX)(folder)
 
 
+def with_a_head_of_half_bytes(folder: Path) -> None:
+    """A kind of numbers that torch can store and not compute with, where nothing is computed."""
+    head = torch.zeros(8, 64, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    weights(SHARD, lambda state: state.update({"lm_head.weight": head}), INDEX)(folder)
+
+
 def with_old_pickles(folder: Path) -> None:
     """connector.pt and t5_embedder.pt in torch's old format, without any prefix."""
     for name in (CONNECTOR, EMBEDDER):
@@ -839,7 +854,9 @@ def with_old_pickles(folder: Path) -> None:
         torch.save(state, folder / name, _use_new_zipfile_serialization=False)
 
 
-@pytest.mark.parametrize("change", [as_one_file, with_new_names, with_a_head, with_old_pickles])
+@pytest.mark.parametrize(
+    "change", [as_one_file, with_new_names, with_a_head, with_a_head_of_half_bytes, with_old_pickles]
+)
 def test_other_good_encoders(checkpoint, whole, change):
     change(checkpoint)
     expected, found = state_of(whole), state_of(checkpoint)
