@@ -296,7 +296,7 @@ LINES = {
     "whole numbers": (lambda f: (save_file({**random_tensors(mteed_shapes()), "side_1.conv.bias": torch.ones(
         32, dtype=torch.int32)}, f / "a.safetensors"), f / "a.safetensors")[1], "as int32"),
     "half bytes": (lambda f: (save_file({**random_tensors(mteed_shapes()), "side_1.conv.bias": torch.zeros(
-        32, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}, f / "a.safetensors"), f / "a.safetensors")[1], "as float4"),
+        32, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}, f / "a.safetensors"), f / "a.safetensors")[1], "float4"),
     "HED": (lambda f: saved(f / "a.pth", {"netVggOne.0.weight": torch.ones(1)}), "a HED model"),
     "PiDiNet": (lambda f: saved(f / "a.pth", {"init_block.weight": torch.ones(1)}), "a PiDiNet model"),
     "line art": (lambda f: saved(f / "a.pth", {"model0.1.weight": torch.ones(1)}), "a line art model"),
