@@ -132,7 +132,7 @@ def _point(number: int, entry: object, coordinates: str, example: str) -> Point:
         raise InputError(f"Point {number} is a JSON {kind(entry)}, not an object; {like}.")
     unknown = [key for key in entry if key not in ("x", "y", "label")]
     if unknown:
-        raise InputError(f"Point {number} has an unknown entry {unknown[0][:40]!r}; a point knows x, y and label only.")
+        raise InputError(f"Point {number} has an unknown entry {unknown[0][:40]!a}; a point knows x, y and label only.")
     for key in ("x", "y"):
         if key not in entry:
             raise InputError(f"Point {number} has no {key}; a point needs x and y, like {example}.")

@@ -84,6 +84,53 @@ def test_masks_overlays_and_scores(client, graph, changes, count):
     assert len(scores) == count and all(0 < score < 1 for score in scores)
 
 
+@pytest.mark.parametrize(
+    "fractions, pixels",
+    [
+        ({}, {"segment.points": '[{"x": 120.4, "y": 78.8}, {"x": 15.05, "y": 19.7, "label": 0}]'}),
+        (
+            {"segment.points": "", "segment.box": "[[0.25, 0.25, 0.5, 1], [0.5, 0, 1, 0.5]]"},
+            {
+                "segment.points": "",
+                "segment.box": '[[75.25, 49.25, 150.5, 197], {"x": 150.5, "y": 0, "width": 150.5, "height": 98.5}]',
+            },
+        ),
+    ],
+    ids=["points", "boxes"],
+)
+def test_pixels_give_the_mask_of_fractions(client, graph, fractions, pixels):
+    in_fractions = client.run(changed(graph, fractions | {"segment.coordinates": "fraction"}))
+    in_pixels = client.run(changed(graph, pixels | {"segment.coordinates": "pixels"}))
+    assert "segment" in in_pixels.executed
+    assert np.array_equal(pictures(client, in_pixels, "mask"), pictures(client, in_fractions, "mask"))
+    assert in_pixels.outputs["score"] == in_fractions.outputs["score"]
+
+
+def test_pixels_outside_of_the_picture(client, graph):
+    """Only the run knows how large the picture is."""
+    outside = {"segment.coordinates": "pixels", "segment.points": '[{"x": 300, "y": 198}]'}
+    with pytest.raises(NodeFailed) as raised:
+        client.run(changed(graph, outside))
+    assert raised.value.node_id == "segment"
+    assert "Point 1 reaches to 300, 198, outside of the picture of 301 x 197" in one_sentence(raised.value.message)
+
+
+@pytest.mark.parametrize(
+    "changes, thing",
+    [
+        ({"segment.coordinates": "percent"}, "There are no coordinates 'percent'"),
+        ({"segment.coordinates": "pixels", "segment.points": '[{"x": -1, "y": 5}]'}, "x of point 1 is -1.0"),
+        ({"segment.coordinates": "pixels", "segment.box": "[9, 9, 9, 20]"}, "Box 1 has no area"),
+    ],
+)
+def test_bad_pixels_are_refused_before_anything_runs(client, server, graph, changes, thing):
+    ran = history(server)
+    with pytest.raises(PromptRejected) as raised:
+        client.run(changed(graph, changes))
+    assert {thing in complaint["details"] for complaint in raised.value.node_errors["segment"]["errors"]} == {True}
+    assert history(server) == ran
+
+
 def test_the_picture_of_a_moved_point_keeps_the_model(client, graph):
     client.run(graph)
     run = client.run(changed(graph, {"segment.points": '[{"x": 0.41, "y": 0.4}]'}))

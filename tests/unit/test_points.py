@@ -77,6 +77,7 @@ BAD_POINTS = {
     "no y": ('[{"x": 0.5}, {"x": 0.5}]', "Point 1 has no y", "a point needs x and y, like [{"),
     "an unknown entry": (point(r=0.5), "Point 1 has an unknown entry 'r'", KNOWS),
     "an entry of markup": (point(**{"<b>\n": 1}), "unknown entry '<b>\\n'", KNOWS),
+    "an entry of a console that knows no Russian": (point(**{"\u0445": 1}), "unknown entry '\\u0445'", KNOWS),
     "an endless entry": (point(**{"k" * 100_000: 1}), "unknown entry 'kkkk", KNOWS),
     "text for a number": (point(x="0.5"), "x of point 1 is a JSON text, not a number", LIKE),
     "true for a number": (point(y=True), "y of point 1 is a JSON true/false, not a number", LIKE),
