@@ -1,4 +1,4 @@
-"""SAM 2 against Meta's own predictor on the same random weights and picture."""
+"""SAM 2 against Meta's own predictor on the same random weights and picture, and its overlay by size."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from .others import in_turns, measured_there
 from .pack import ROOT, import_pack, start_comfyui
 
 SIZE = (768, 1024)
+SMALL, LARGE = (1500, 2000), (3000, 4000)
+"""Of overlays: 3 and 12 megapixels."""
 
 
 def run() -> str:
-    """Ratio of medians for one picture and one point, as text."""
+    """Ratios of medians, as text."""
     return measured_there("segmentation")
 
 
 def measure() -> str:
-    """One line of text."""
+    """One line of text for a picture and a point, and one for overlays."""
     start_comfyui()
     import_pack()
+    return f"{_predicted()}\n{_overlaid()}"
+
+
+def _predicted() -> str:
     import torch
     from sam2.build_sam import build_sam2
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -55,3 +61,14 @@ def measure() -> str:
         own_logits, logits = pack(), package()
     error = ((own_logits - logits).abs().max() / logits.abs().max()).item()
     return f"SAM 2.1 tiny, {SIZE[1]}x{SIZE[0]} and a point: {timed}; logits differ by {error:.1e}"
+
+
+def _overlaid() -> str:
+    import torch
+
+    from qwen2vl_flux_pack.models.sam2_overlay import overlay
+
+    generator = torch.Generator().manual_seed(0)
+    of = {size: [torch.rand(*size, *more, generator=generator) for more in ((3,), ())] for size in (SMALL, LARGE)}
+    small, large = (lambda size=size: overlay(of[size][0], of[size][1].round(), (), ()) for size in (SMALL, LARGE))
+    return "SAM 2's overlay of 12 megapixels: " + in_turns(large, "3 megapixels", small)
