@@ -7,12 +7,13 @@ from pathlib import Path
 
 from automation.arguments import BUNDLED, checkpoint, folder, whole
 
-from . import annotators, encoder, focus, imports, memory, pictures, segmentation
+from . import annotators, encoder, focus, imports, interrupts, memory, pictures, segmentation
 
 BENCHMARKS = {
     "imports": imports.run,
     "memory": memory.run,
     "encoder": encoder.run,
+    "interrupts": interrupts.run,
     "focus": focus.run,
     "segmentation": segmentation.run,
     "annotators": annotators.run,
