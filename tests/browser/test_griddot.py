@@ -503,7 +503,7 @@ GESTURES = {  # and how many steps of undo they are
     wheel_over_a_dot: 2, alt_drag: 2, ctrl_drag: 2, drag_the_handle: 2, right_click_on_the_handle: 2, small_dot: 3,
     small_dot_removed: 2, arrows: 8, delete: 3, backspace: 2, escape: 1, escape_while_dragging: 1, by_keys_alone: 4,
     shift_enter: 1, flip: 2, presets: 1, invert: 2, clear: 3, numbers: 5, numbers_of_no_dot: 1, minus_button: 2,
-    typed: 1, typed_and_moved: 2, typed_and_turned: 2,
+    typed: 1, typed_and_moved: 2, typed_and_turned: 3,
 }  # fmt: skip
 
 
