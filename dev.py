@@ -21,17 +21,19 @@ from __future__ import annotations
 
 import sys
 
-try:
-    import signal
+if __name__ == "__main__":
+    try:
+        import signal
 
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # while modules are imported, and nothing is to be left tidy
-except KeyboardInterrupt:
-    sys.exit(130)
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # while modules are imported: nothing is to be left tidy
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 import argparse
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -375,7 +377,7 @@ def serve(arguments: list[str]) -> NoReturn:
 
 
 def test(arguments: list[str]) -> NoReturn:
-    parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)  # the rest is pytest's
+    parser = Parser(prog="dev.py test", add_help=False, allow_abbrev=False)  # the rest is pytest's
     parser.add_argument("--comfyui", choices=VERSIONS, default=COMFYUI_VERSION)
     parser.add_argument("--frontend", metavar="VERSION")
     parser.add_argument("--all", action="store_true")
@@ -408,6 +410,7 @@ def tested(version: str, arguments: Sequence[str]) -> list[int]:
     folder, python = (folder, base) if version == COMFYUI_VERSION else other_comfyui(version, base)
     environ = {**os.environ, "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(python)}
     commands = []
+    program([COMPILER], "a C++ compiler", "The tests of compiled networks and of the training", "g++")
     if rest is not None:
         tools()
         clients()
@@ -416,7 +419,6 @@ def tested(version: str, arguments: Sequence[str]) -> list[int]:
             program(BROWSERS, "Chromium or Chrome", "The browser tests", "chromium", "fonts-liberation")
         commands.append([python, "-m", "pytest", *rest])
     if trains is not None:
-        program([COMPILER], "a C++ compiler", "The tests of the training", "g++")
         commands.append([training(base), "-m", "pytest", *trains])
     sys.stdout.flush()
     statuses: list[int] = []

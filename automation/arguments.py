@@ -31,7 +31,7 @@ def sentence(text: object) -> str:
 
 def _bearable(word: str) -> str:
     before, at, host = word.rpartition("@")
-    if at and ":" in before:
+    if at and ":" in before and "\\" not in before:  # which is no path of Windows
         scheme, slashes, _ = before.partition("://")
         word = f"{scheme}{slashes}...@{host}" if slashes else f"...@{host}"
     if len(word) > MAX_WORD:

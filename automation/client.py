@@ -26,7 +26,7 @@ Event = dict[str, Any]  # {"type": "progress", "data": {...}} as the server sent
 
 ANSWER_TIMEOUT = 60.0
 QUIET = 5.0  # seconds without a message of a prompt after which the server is asked whether it is still there
-WORKER = re.compile(r"Thread-\d+ \(prompt_worker\)")  # ComfyUI's thread: Python logs its name when it ends by an error
+WORKER = re.compile(r"Exception in thread Thread-\d+ \(prompt_worker\)")  # as Python logs the end of ComfyUI's thread
 
 
 class ComfyError(Exception):
@@ -205,11 +205,16 @@ class ComfyClient:
         return _Connection(self.url, self._auth)
 
     async def _hear_log(self, session: aiohttp.ClientSession, client_id: str) -> None:
-        """Have the server send what it logs, where alone the end of its prompt worker is told; harmless when it
-        does not."""
+        """Have the server send what it logs, where alone the end of its prompt worker is told, and look through what it
+        has kept of it; harmless when it does neither."""
         wanted = {"clientId": client_id, "enabled": True}
         async with session.patch(f"{self.url}/internal/logs/subscribe", json=wanted):
             pass
+        async with session.get(f"{self.url}/internal/logs/raw") as response:
+            data = await response.read()
+        if response.status == 200:
+            with self.reading():
+                self._check_worker(json.loads(data)["entries"])
 
     async def _submit(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> str:
         async with session.post(f"{self.url}/prompt", json=body) as response:

@@ -20,7 +20,6 @@ from typing import Any
 from . import graphs
 from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET, PUBLISHED_SIZE
 from .client import ComfyClient, ComfyError, Event
-from .masks import grey_mask
 from .request import Request
 
 __all__ = ["Picture", "Request", "generate", "prompts"]
@@ -168,6 +167,8 @@ def _uploaded(path: Path, client: ComfyClient) -> str:
 
 
 def _uploaded_mask(path: Path, client: ComfyClient) -> str:
+    from .masks import grey_mask  # Pillow is asked for by those who give a mask
+
     try:
         return client.upload(f"{path.stem}_grey.png", grey_mask(path))
     except ValueError as error:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "generate.py"
-PACKAGES = ("aiohttp", "PIL")  # what the client needs
 HANDED_OVER = "QWEN2VL_FLUX_HANDED_OVER"  # to the interpreter named by its value
 
 
@@ -45,7 +44,8 @@ def main() -> None:
             except Problem as problem:
                 fail(PROGRAM.name, problem, 2)
         server = options.server or ("" if options.checkpoint_folder else running())
-        hand_over(starts=not server)
+        packages = ["aiohttp", *(["PIL"] if options.request.mask_image else [])]  # what the client needs
+        hand_over(packages, starts=not server)
         from .server import leave_on_terminate
 
         leave_on_terminate()
@@ -79,10 +79,10 @@ def comfyui() -> tuple[Path, Path] | None:
     return None
 
 
-def hand_over(starts: bool) -> None:
-    """Go on in ComfyUI's interpreter when this one cannot talk to a server, or is not the one to start it with.
+def hand_over(packages: Sequence[str], starts: bool) -> None:
+    """Go on in ComfyUI's interpreter when this one lacks one of the packages, or is not the one to start ComfyUI with.
     Raises Problem when there is none."""
-    able = all(importlib.util.find_spec(package) for package in PACKAGES)
+    able = all(importlib.util.find_spec(package) for package in packages)
     handed = os.environ.pop(HANDED_OVER, "")
     if able and not starts:
         return
@@ -94,9 +94,9 @@ def hand_over(starts: bool) -> None:
         )
     python = found[1] if found else named_python() or Path(sys.executable)
     here = str(python) in (handed, sys.executable)
-    if not (able if here else has_packages(python, *PACKAGES)):
+    if not (able if here else has_packages(python, *packages)):
         raise Problem(
-            f"{python} lacks one of the packages {' and '.join(PACKAGES)}, which ComfyUI's interpreter has; set "
+            f"{python} lacks {' or '.join(packages)}, which ComfyUI's interpreter has; set "
             "COMFYUI_PATH to ComfyUI's folder, or COMFYUI_PYTHON to its interpreter"
         )
     if here:

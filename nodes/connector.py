@@ -55,8 +55,8 @@ class Qwen2VLConnector(CheckedNode):
                     max=1.0,
                     step=0.01,
                     optional=True,
-                    tooltip="How strongly the reference picture counts: the share of FLUX's attention that its tokens "
-                    "keep. 1 as published; lower leaves more to the prompt, to ControlNets and to FLUX itself.",
+                    tooltip="How strongly the reference picture counts: the weight of its tokens in FLUX's attention. "
+                    "1 as published; lower leaves more to the prompt, to ControlNets and to FLUX itself.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Conditioning for FluxGuidance and any native sampler.")],

@@ -25,26 +25,22 @@ def conditioning_of(
 
     A prompt joins as hidden tokens, weights of tokens as a bias of attention (see flux, hidden_tokens, token_bias).
     `control_tokens` become the context of ControlNets alone; both are cut to the shorter one, as published, unless a
-    focus has dropped tokens of one. `strength` in 0..1 is how much of FLUX's attention `tokens` keep. Raises InputError
-    when a prompt lacks its encoder.
+    focus has dropped tokens of one. `strength` in 0..1 is a weight of all `tokens` in FLUX's attention, and in no
+    ControlNet's. Raises InputError when a prompt lacks its encoder.
     """
     if prompt.strip() and clip is None:
         raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")
-    tokens = tokens.weakened(strength)
-    options, control_bias = {}, None
+    options = {}
     if control_tokens is not None:
         if tokens.is_whole and control_tokens.is_whole:
             common = slice(min(tokens.count, control_tokens.count))
             tokens, control_tokens = tokens.only(common), control_tokens.only(common)
         options["cross_attn_controlnet"] = qwen2vl.connect(control_tokens)
-        control_bias = _bias(control_tokens)
     text = None
     if clip is not None:
         text, options["pooled_output"] = encode_prompt(clip, prompt)
     hidden = None if text is None else qwen2vl.project_text(text)
-    bias = _bias(tokens)
-    if control_tokens is None:
-        control_bias = bias
+    bias, control_bias = _bias(tokens.weakened(strength)), _bias(control_tokens or tokens)
     return attach([[qwen2vl.connect(tokens), options]], hidden, bias, control_bias)
 
 

@@ -78,8 +78,9 @@ class PatchedModelGuard(ControlBase):
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
         if not extension.get_wrappers_with_key(extension.WrappersMP.DIFFUSION_MODEL, KEY, transformer_options):
             raise InputError(
-                "The conditioning holds a text prompt or a focus in Qwen2VL-Flux's own form, which this MODEL would "
-                "ignore; put the node Qwen2VL-Flux Patch Model between the model loader and the sampler."
+                "The conditioning holds a text prompt, a focus or a strength below 1 in Qwen2VL-Flux's own form, which "
+                "this MODEL would ignore; put the node Qwen2VL-Flux Patch Model between the model loader and the "
+                "sampler."
             )
         if self.previous_controlnet is not None:
             return self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
@@ -136,9 +137,9 @@ def _make_sure(executor, x, timestep, concatenated, context, control, transforme
         out = executor(x, timestep, concatenated, context, control, {**transformer_options, KEY: arrived}, **conds)
     if carried - arrived:
         raise InputError(
-            "This MODEL does not run FLUX's own forward pass with its wrappers and patches, and would ignore the "
-            "prompt or the focus; take out the node that replaces FLUX or its forward pass, or clear the prompt and "
-            "use mode scale."
+            "This MODEL does not run FLUX's own forward pass with its wrappers, and its patches in every block, and "
+            "would ignore the prompt, the focus or the strength; take out the node that replaces FLUX or parts of it, "
+            "or clear the prompt, use mode scale and set strength to 1."
         )
     return out
 
@@ -153,8 +154,8 @@ def _uncompiled(transformer_options: dict) -> contextlib.AbstractContextManager:
         return torch.compiler.set_stance("force_eager")
     if extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILED, transformer_options):
         raise InputError(
-            "A MODEL compiled by TorchCompileModel takes no prompt and no focus in mode attention before PyTorch 2.6; "
-            "take out TorchCompileModel, or update PyTorch."
+            "A MODEL compiled by TorchCompileModel takes no prompt, no focus in mode attention and no strength below 1 "
+            "before PyTorch 2.6; take out TorchCompileModel, or update PyTorch."
         )
     return contextlib.nullcontext()
 
@@ -172,7 +173,7 @@ def _with_carried(
             rest["attention_mask"] = widened(rest["attention_mask"], context.shape[1], hidden.shape[1])
         context = with_room(context, hidden)
     if bias is not None:
-        patches[BIAS] = Biasing(bias)
+        patches[BIAS] = Biasing(bias, blocks=_own_blocks(executor.class_obj, transformer_options))
     patched = transformer_options
     for patch in patches.values():
         patched = patch.among(patched)
@@ -180,6 +181,14 @@ def _with_carried(
     if patches:
         transformer_options.get(KEY, set()).update(key for key, patch in patches.items() if patch.done)
     return out
+
+
+def _own_blocks(network: Flux, transformer_options: dict) -> int:
+    """How many of FLUX's blocks no node has replaced by its own, but one at least."""
+    names = [("double_block", number) for number in range(len(network.double_blocks))]
+    names += [("single_block", number) for number in range(len(network.single_blocks))]
+    replaced = transformer_options.get("patches_replace", {}).get("dit", {})
+    return max(1, sum(name not in replaced for name in names))
 
 
 WRAPPERS = {

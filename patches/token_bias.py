@@ -36,19 +36,24 @@ def joined(mask: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
 
 
 class Biasing:
-    """An `attn1_patch` that puts the bias on every block's attention, and remembers that it ran.
+    """An `attn1_patch` that puts the bias on every block's attention, and counts the blocks that ran it.
 
-    `before` tokens come ahead of those that the bias is of.
+    `before` tokens come ahead of those that the bias is of; it is done when as many as `blocks` have run it.
     """
 
-    def __init__(self, bias: torch.Tensor, before: int = 0):
+    def __init__(self, bias: torch.Tensor, before: int = 0, blocks: int = 1):
         self.bias = bias
         self.before = before
+        self.blocks = blocks
         self.mask: torch.Tensor | None = None
-        self.done = False
+        self.ran = 0
+
+    @property
+    def done(self) -> bool:
+        return self.ran >= self.blocks
 
     def __call__(self, q, k, v, pe=None, attn_mask=None, extra_options=None) -> dict:
-        self.done = True
+        self.ran += 1
         return {"attn_mask": self.over(attn_mask, q, k.shape[2])}
 
     def over(self, mask: torch.Tensor | None, like: torch.Tensor, keys: int) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import comfy.samplers
 import pytest
 import torch
@@ -118,7 +121,7 @@ def test_a_pytorch_that_cannot_leave_graphs_aside(flux, monkeypatch):
     """PyTorch before 2.6: one sentence, for compiled MODELs alone."""
     monkeypatch.delattr(torch.compiler, "set_stance")
     assert torch.isfinite(sample(patch_model(flux), focused())).all()
-    with pytest.raises(InputError, match="TorchCompileModel takes no prompt and no focus .* before PyTorch 2.6"):
+    with pytest.raises(InputError, match="TorchCompileModel takes no prompt, .* before PyTorch 2.6"):
         sample(patch_model(by_node(flux)), focused())
 
 
@@ -155,6 +158,33 @@ def test_a_cache_does_not_hide_a_flux_that_loses_the_prompt(flux):
     for model, steps in ((patched, 1), (easy(patched), STEPS), (lazy(patched), STEPS)):
         with pytest.raises(InputError, match="would ignore the prompt"):
             guided(model, prompted(), steps=steps)
+
+
+@pytest.mark.parametrize("block", ["double_blocks.0", "single_blocks.1"])
+def test_one_block_that_loses_the_focus_is_enough(flux, block):
+    """A pack's own block in the place of one of FLUX's, which runs no patch of attention."""
+    patched = patch_model(flux)
+    whole = sample(patched, focused())
+    lost = patched.clone()
+    own = copy.deepcopy(lost.get_model_object(f"diffusion_model.{block}"))
+    own.forward = functools.partial(_block_without_patches, own.forward)
+    lost.add_object_patch(f"diffusion_model.{block}", own)
+    with pytest.raises(InputError, match="would ignore the prompt, the focus"):
+        sample(lost, focused())
+    assert torch.isfinite(sample(lost, prompted())).all()  # which needs no block
+    assert torch.equal(sample(patched, focused()), whole)
+
+
+def test_blocks_that_are_replaced_in_comfyuis_way_need_not_run_it(flux):
+    """As skipping layers does."""
+    skipping = patch_model(flux)
+    skipping.set_model_patch_replace(lambda args, rest: {"img": args["img"]}, "dit", "single_block", 0)
+    made = sample(skipping, focused())
+    assert torch.isfinite(made).all() and relative_error(made, sample(patch_model(flux), focused())) > 1e-3
+
+
+def _block_without_patches(forward, *args, transformer_options, **rest):
+    return forward(*args, transformer_options={**transformer_options, "patches": {}}, **rest)
 
 
 def _without_patches(self, *args, transformer_options, **rest):

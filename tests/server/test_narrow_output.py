@@ -94,8 +94,8 @@ PICTURE = {"picture": node("EmptyImage", width=64, height=64, batch_size=1, colo
 
 
 def lines(name: str | bytes) -> dict:
-    loader = node("AnyLineLoader", file=os.fsdecode(name))
-    mapped = node("AnyLineMap", anyline=["loader", 0], image=["picture", 0], resolution=64)
+    loader = node("Qwen2VLFluxAnyLineLoader", file=os.fsdecode(name))
+    mapped = node("Qwen2VLFluxAnyLineMap", anyline=["loader", 0], image=["picture", 0], resolution=64)
     return {**PICTURE, "loader": loader, "map": mapped, "save": shown("image", "map", 0)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import folder_paths
@@ -11,6 +12,8 @@ import torch
 from PIL import Image
 
 from qwen2vl_flux_pack.nodes.griddot import THUMBNAIL_SIDE, GridDotFocus
+from qwen2vl_flux_pack.nodes.qwen2vl_encode import Qwen2VLEncode
+from qwen2vl_flux_pack.sizes import encoder_size
 from qwen2vl_flux_pack.tokens import ImageTokens
 
 DOTS = '[{"x": 0.5, "y": 0.5, "r": 1}]'
@@ -22,6 +25,18 @@ def temporary(tmp_path: Path):
     folder_paths.set_temp_directory(str(tmp_path / "temp"))
     yield tmp_path / "temp"
     folder_paths.set_temp_directory(before)
+
+
+def test_the_panel_takes_every_grid_that_the_encoder_makes(root: Path):
+    """At the largest token budget, up to its longest pictures; and bounds what a stored workflow can hold."""
+    source = (root / "web" / "griddot" / "runs.js").read_text("utf-8")
+    most = int(re.search(r"MOST_TOKENS = ([\d_]+);", source)[1])
+    budget = next(item for item in Qwen2VLEncode.define_schema().inputs if item.id == "token_budget").max
+    counts = []
+    for width in (*range(100, 20_001, 7), 20_000):
+        rows, columns = (edge // 28 for edge in encoder_size(100, width, 28, budget * 28**2))
+        counts.append(rows * columns)
+    assert budget < max(counts) <= most < 1.2 * budget
 
 
 def tokens_of(pictures: int = 1) -> ImageTokens:

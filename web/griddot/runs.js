@@ -14,7 +14,7 @@ import { Recent } from "./recent.js";
  * @property {string} content all of it
  */
 
-const MOST_TOKENS = 16_384; // the largest token budget of Qwen2VL Encode
+const MOST_TOKENS = 18_432; // of a picture at the largest token budget of Qwen2VL Encode, both sides rounded up
 const KEPT = 32;
 
 /** @type {WeakMap<object, Run | null>} by the message that a run left */
