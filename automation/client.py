@@ -205,16 +205,11 @@ class ComfyClient:
         return _Connection(self.url, self._auth)
 
     async def _hear_log(self, session: aiohttp.ClientSession, client_id: str) -> None:
-        """Have the server send what it logs, where alone the end of its prompt worker is told, and look through what it
-        has kept of it; harmless when it does neither."""
+        """Have the server send what it logs, where alone the end of its prompt worker is told; harmless when it
+        does not."""
         wanted = {"clientId": client_id, "enabled": True}
         async with session.patch(f"{self.url}/internal/logs/subscribe", json=wanted):
             pass
-        async with session.get(f"{self.url}/internal/logs/raw") as response:
-            data = await response.read()
-        if response.status == 200:
-            with self.reading():
-                self._check_worker(json.loads(data)["entries"])
 
     async def _submit(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> str:
         async with session.post(f"{self.url}/prompt", json=body) as response:
