@@ -16,7 +16,7 @@ from qwen2vl_flux_pack.errors import InputError
 from qwen2vl_flux_pack.focus import MAX_DOTS, Dot, focus_map, parse_dots
 
 SITE = "http://griddot.test/"  # answered from the folder, never asked for in the network
-IN_MODULE = "async ([name, ...values]) => { const m = await import('/arithmetic.js'); return m[name](...values); }"
+IN_MODULE = "async ([name, ...values]) => { return (await import('/griddot/arithmetic.js'))[name](...values); }"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def page(browser: Browser, root: Path) -> Iterator[Page]:
     def answer(route) -> None:
         name = route.request.url.removeprefix(SITE)
         if name:
-            route.fulfill(path=root / "web" / "griddot" / name, content_type="text/javascript")
+            route.fulfill(path=root / "web" / name, content_type="text/javascript")
         else:
             route.fulfill(body="<!doctype html>", content_type="text/html")
 
@@ -59,7 +59,7 @@ def test_500_maps_equal_pythons(page: Page) -> None:
     cases = [case(dice) for _ in range(500)]
     asked = [[[entry(dot) for dot in dots], rows, columns] for dots, rows, columns in cases]
     script = """async cases => {
-        const { focusMap } = await import('/arithmetic.js');
+        const { focusMap } = await import('/griddot/arithmetic.js');
         return cases.map(([dots, rows, columns]) => Array.from(focusMap(dots, rows, columns)));
     }"""
     made = page.evaluate(script, asked)
@@ -108,8 +108,8 @@ def test_maps_that_are_kept_up_to_date_equal_pythons(page: Page) -> None:
         looks.append((dots, grid))
     asked = [[[numbers[id(each)] for each in dots], *grid] for dots, grid in looks]
     script = """async ([known, looks]) => {
-        const { Weights } = await import('/weights.js');
-        const { Resting } = await import('/resting.js');
+        const { Weights } = await import('/griddot/weights.js');
+        const { Resting } = await import('/griddot/resting.js');
         const [weights, resting] = [new Weights(), new Resting()];
         return looks.map(([numbers, rows, columns]) => {
             resting.look(numbers.map(number => known[number]));
@@ -198,12 +198,15 @@ TEXTS = [
 
 def test_texts_are_good_or_bad_alike(page: Page) -> None:
     script = """async texts => {
-        const { DotsError, parseDots } = await import('/arithmetic.js');
+        const { parseDots } = await import('/griddot/arithmetic.js');
+        const { LANGUAGES } = await import('/griddot/words.js');
+        const { TextError } = await import('/panels/json_lists.js');
+        const { wordsIn } = await import('/panels/words.js');
         return texts.map(text => {
             try {
                 return parseDots(text);
             } catch (error) {
-                return error instanceof DotsError ? error.message : error;
+                return error instanceof TextError ? error.says(wordsIn(LANGUAGES, 'en')) : error;
             }
         });
     }"""
@@ -226,14 +229,15 @@ def test_texts_are_good_or_bad_alike(page: Page) -> None:
 
 def test_what_is_bad_is_said_in_chinese_too(page: Page) -> None:
     script = """async texts => {
-        const { parseDots } = await import('/arithmetic.js');
-        const { wordsFor } = await import('/words.js');
+        const { parseDots } = await import('/griddot/arithmetic.js');
+        const { LANGUAGES } = await import('/griddot/words.js');
+        const { wordsIn } = await import('/panels/words.js');
         return texts.map(text => {
             try {
                 parseDots(text);
                 return ['', ''];
             } catch (error) {
-                return [error.message, error.says(wordsFor('zh'))];
+                return ['en', 'zh'].map(language => error.says(wordsIn(LANGUAGES, language)));
             }
         });
     }"""

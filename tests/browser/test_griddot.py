@@ -7,14 +7,13 @@ import itertools
 import json
 import random
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from interface import PATIENCE, each_renderer, opened, reload
+from interface import each_renderer, opened, reload
+from panel_desk import ENDED, FRAMES, LOOK, TRACKER, PanelDesk, run, until
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
@@ -22,8 +21,6 @@ from qwen2vl_flux_pack.automation.client import ComfyClient
 from qwen2vl_flux_pack.automation.server import ComfyServer
 from qwen2vl_flux_pack.focus import EXAMPLE, focus_map, parse_dots
 
-EDGE = 8  # canvas pixels around the picture
-FOLD = 100  # ms; newer interfaces take what follows a step within 50 ms into it, sooner than a hand could
 BUILD = """async picture => {
     [...app.graph.nodes].forEach(node => app.graph.remove(node));
     const add = (type, left, top, size) => {
@@ -49,29 +46,8 @@ BUILD = """async picture => {
     app.canvas.emitBeforeChange();
     app.canvas.emitAfterChange();
 }"""
-LOOK = """([zoom, offset]) => {
-    Object.assign(app.canvas.ds, { scale: zoom, offset });
-    app.canvas.setDirty(true, true);
-}"""
 FOCUS = "app.canvas.graph.nodes.filter(node => node.type === 'GridDotFocus')"
-TEXT = "node.widgets.find(widget => widget.name === 'dots').value"
-AREA = "node.widgets.at(-1).element.querySelector('textarea')"
-TRACKER = "app.extensionManager.workflow.activeWorkflow.changeTracker"
-MARK = """id => {
-    document.querySelectorAll(`[data-test='${id}']`).forEach(element => delete element.dataset.test);
-    app.canvas.graph.getNodeById(id).widgets.at(-1).element.dataset.test = id;
-}"""
-IN_USE = "document.activeElement.className === 'griddot-canvas'"
-BURST = """(canvas, [clientX, clientY, turns]) => {
-    for (const deltaY of turns) {
-        const how = { clientX, clientY, deltaY, bubbles: true, cancelable: true };
-        canvas.dispatchEvent(new WheelEvent('wheel', how));
-    }
-}"""
-FRAMES = """count => new Promise(done => {
-    const next = left => left ? requestAnimationFrame(() => next(left - 1)) : done();
-    next(count);
-})"""
+IN_USE = "document.activeElement.className === 'picture-panel-canvas'"
 
 
 def dot(x: float, y: float, r: float = 0.25, w: float = 1) -> str:
@@ -93,139 +69,8 @@ def halves(path: Path, size: tuple[int, int], left: str, right: str, **how: obje
     return path
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-class Desk:
-    """The panel of one node on a page, and the mouse over its picture."""
-
-    def __init__(self, page: Page, nth: int = 0):
-        self.page = page
-        script = f"nth => {FOCUS}.sort((one, other) => one.id - other.id)[nth].id"
-        self.id = page.evaluate(script, nth)  # the order of nodes changes when one is clicked
-
-    @property
-    def root(self):
-        self.page.evaluate(MARK, self.id)
-        return self.page.locator(f".griddot[data-test='{self.id}']")
-
-    @property
-    def canvas(self):
-        return self.root.locator(".griddot-canvas")
-
-    @property
-    def text(self) -> str:
-        return self.page.evaluate(f"id => {{ const node = app.canvas.graph.getNodeById(id); return {TEXT}; }}", self.id)
-
-    @text.setter
-    def text(self, text: str) -> None:
-        node = "const node = app.canvas.graph.getNodeById(id)"
-        step = "app.canvas.emitBeforeChange(); app.canvas.emitAfterChange();"  # newer interfaces fold what nobody tells
-        self.page.evaluate(f"([id, text]) => {{ {node}; {TEXT} = text; {step} }}", [self.id, text])
-        shown = f"([id, text]) => {{ {node}; return {AREA}.value === text && {AREA}.isConnected; }}"
-        self.page.wait_for_function(shown, arg=[self.id, text])
-        self.frames()
-
-    def frames(self, count: int = 2) -> None:
-        """Wait until the page has drawn what it knows of."""
-        self.page.evaluate(FRAMES, count)
-
-    @property
-    def shown(self) -> str:
-        """The text as the panel in the page has it."""
-        return self.page.locator(".griddot textarea").input_value()
-
-    def frame(self) -> tuple[float, float, float, float]:
-        """Left, top, width and height of a square picture on the screen."""
-        box = self.canvas.bounding_box()
-        inner = self.canvas.evaluate("canvas => [canvas.clientWidth, canvas.clientHeight]")
-        zoom = box["width"] / inner[0]
-        side = (min(inner) - 2 * EDGE) * zoom
-        return box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2, side, side
-
-    def spot(self, x: float, y: float) -> tuple[tuple[int, int], float, float]:
-        """The screen's pixel near a place of the picture, and that pixel's exact place."""
-        left, top, width, height = self.frame()
-        pixel = round(left + x * width), round(top + y * height)
-        return pixel, (pixel[0] - left) / width, (pixel[1] - top) / height
-
-    def click(self, x: float, y: float, **how: object) -> tuple[float, float]:
-        pixel, x, y = self.spot(x, y)
-        self.page.mouse.click(*pixel, **how)
-        return x, y
-
-    def drag(self, *places: tuple[float, float], button: str = "left") -> list[tuple[float, float]]:
-        spots = [self.spot(*place) for place in places]
-        self.page.mouse.move(*spots[0][0])
-        self.page.mouse.down(button=button)
-        for pixel, *_ in spots[1:]:
-            self.page.mouse.move(*pixel, steps=4)
-        self.page.mouse.up(button=button)
-        return [(x, y) for _, x, y in spots]
-
-    def wheel(self, x: float, y: float, turn: int) -> None:
-        self.page.mouse.move(*self.spot(x, y)[0])
-        self.page.mouse.wheel(0, turn)
-        self.frames()
-
-    def burst(self, x: float, y: float, *turns: int) -> None:
-        """Turns of the wheel without a pause between them, however slow the machine."""
-        self.page.wait_for_timeout(FOLD)
-        self.canvas.evaluate(BURST, [*self.spot(x, y)[0], turns])
-
-    def press(self, *keys: str) -> None:
-        self.canvas.focus()
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def button(self, name: str):
-        return self.root.get_by_role("button", name=name)
-
-    def settled(self) -> None:
-        """Wait until the panel is in its place."""
-        before = None
-        while (now := self.canvas.bounding_box()) != before or not now or now["height"] < 100:
-            before = now
-            self.frames(10)
-
-    def hints(self, words: str) -> None:
-        """Wait for words under the picture."""
-        self.root.locator(".griddot-hint", has_text=words).wait_for()
-
-    @property
-    def said(self) -> str:
-        """What somebody is told who does not see."""
-        return self.root.get_by_role("status").text_content()
-
-    def steps(self) -> int:
-        """How many steps of undo there are."""
-        return self.page.evaluate(f"{TRACKER}.undoQueue.length")
-
-    def undo(self, key: str = "z") -> None:
-        """Undo with the keyboard, or redo with y, and wait until the interface has loaded what was."""
-        before = self.page.evaluate(f"{TRACKER}.redoQueue.length")
-        for name in ("Control", key):
-            self.page.keyboard.down(name)
-            self.frames()  # the interface takes a key with the next frame; a release before is a step of its own to it
-        self.page.keyboard.up(key)
-        self.page.keyboard.up("Control")
-        done = f"count => {TRACKER}.redoQueue.length === count && !{TRACKER}._restoringState"
-        self.page.wait_for_function(done, arg=before + (1 if key == "z" else -1))
-        self.settled()
-
-    def drawn(self) -> np.ndarray:
-        """The picture with all that lies on it, in grey."""
-        shot = Image.open(io.BytesIO(self.canvas.screenshot(animations="disabled"))).convert("L")
-        return np.asarray(shot, float)[EDGE:-EDGE, EDGE:-EDGE]
-
-    def pixel(self, x: float, y: float) -> tuple[int, ...]:
-        """Colour at a place of the picture."""
-        shot = Image.open(io.BytesIO(self.page.screenshot(animations="disabled"))).convert("RGB")
-        return shot.getpixel(self.spot(x, y)[0])
+class Desk(PanelDesk):
+    NODE, TEXT, ROOT = "GridDotFocus", "dots", "griddot"
 
 
 @pytest.fixture
@@ -241,7 +86,7 @@ def wide(server: ComfyServer, tmp_path: Path) -> str:
 
 def built(page: Page, picture: str) -> Desk:
     page.evaluate(BUILD, picture)
-    page.wait_for_selector(".griddot-canvas")
+    page.wait_for_selector(".picture-panel-canvas")
     desk = Desk(page)
     desk.settled()
     return desk
@@ -250,33 +95,6 @@ def built(page: Page, picture: str) -> Desk:
 @pytest.fixture
 def desk(page: Page, picture: str) -> Desk:
     return built(page, picture)
-
-
-def run(page: Page, server: ComfyServer) -> tuple[dict, dict]:
-    """Press Run; the prompt that came to the server, and what its nodes show."""
-    before = set(history(server))
-    page.evaluate(ENDED)
-    page.get_by_test_id("queue-button").click()
-    page.wait_for_function("window.ended")  # all that the run tells has come to the nodes by then
-    until(lambda: set(history(server)) > before)
-    (new,) = set(history(server)) - before
-    entry = history(server)[new]
-    assert entry["status"]["status_str"] == "success", entry["status"]
-    page.evaluate(FRAMES, 2)
-    return entry["prompt"][2], entry["outputs"]
-
-
-ENDED = """() => {
-    window.ended = false;
-    for (const name of ['execution_success', 'execution_error', 'execution_interrupted']) {
-        app.api.addEventListener(name, () => { window.ended = true; }, { once: true });
-    }
-}"""
-
-
-def history(server: ComfyServer) -> dict:
-    with urlopen(f"{server.url}/history") as answer:
-        return json.load(answer)
 
 
 def focus_in(prompt: dict) -> dict:
@@ -834,7 +652,7 @@ def test_a_node_made_again_under_its_id(desk: Desk) -> None:
 REFRESHED = """async () => {
     const seen = new Set(), measured = Element.prototype.getBoundingClientRect;
     Element.prototype.getBoundingClientRect = function () {
-        if (this.className === 'griddot-canvas') seen.add(this);
+        if (this.className === 'picture-panel-canvas') seen.add(this);
         return measured.call(this);
     };
     await new Promise(done => setTimeout(done, 1000));
@@ -884,7 +702,7 @@ def test_renderers_switched_live(desk: Desk) -> None:
         desk.settled()
         text = text_of(text[1:-1], dot(*desk.click(0.3 + 0.1 * len(parse_dots(text)), 0.8)))
         assert desk.text == text
-        assert page.locator(".griddot-canvas:visible").count() == 1
+        assert page.locator(".picture-panel-canvas:visible").count() == 1
         assert page.locator("textarea:visible").count() == 0
 
 
@@ -907,7 +725,7 @@ def test_zoomed_resized_and_collapsed(desk: Desk, vue: bool) -> None:
     dots.append(dot(*desk.click(0.9, 0.9)))
     assert desk.text == text_of(*dots)
     page.evaluate(f"{FOCUS}[0].collapse()")
-    until(lambda: page.locator(".griddot-canvas:visible").count() == 0)
+    until(lambda: page.locator(".picture-panel-canvas:visible").count() == 0)
     page.evaluate(f"{FOCUS}[0].collapse()")
     desk.settled()
     desk.click(0.9, 0.9, button="right")
@@ -1040,7 +858,7 @@ COUNT = """() => {
             const real = prototype[name];
             prototype[name] = function (...values) {
                 const { canvas } = this;
-                if (canvas instanceof OffscreenCanvas || canvas.className === 'griddot-canvas') work.shapes += 1;
+                if (canvas instanceof OffscreenCanvas || canvas.className === 'picture-panel-canvas') work.shapes += 1;
                 return real.apply(this, values);
             };
         }
@@ -1157,7 +975,7 @@ def test_hostile_names_are_text(page: Page, server: ComfyServer, root: Path, tmp
 @each_renderer
 def test_theme(desk: Desk) -> None:
     page = desk.page
-    stage = desk.root.locator(".griddot-stage")
+    stage = desk.root.locator(".picture-panel-stage")
 
     def brightness() -> float:
         colour = stage.evaluate("element => getComputedStyle(element).backgroundColor")

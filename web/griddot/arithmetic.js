@@ -7,55 +7,32 @@
  *   above 0; w: 0..1 keeps, below 0 suppresses.
  */
 
-import { wordsFor } from "./words.js";
+import { kind, readList, TextError } from "../panels/json_lists.js";
+import { clamp, rounded } from "../panels/numbers.js";
 
 export const EXAMPLE = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]';
 export const MAX_DOTS = 10_000;
 export const MAX_RADIUS = 10;
 export const RANGES = { x: [0, 1], y: [0, 1], r: [0, MAX_RADIUS], w: [-1, 1] };
 const DEFAULTS = { r: 0.5, w: 1 };
-const BLANK = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/; // Python's str.strip()
 
-/** A text that is no list of dots; the message is one sentence. */
-export class DotsError extends Error {
-  /** @param {string} key of the sentence among the words @param {object} values in it; a kind is a key as well */
-  constructor(key, { kind, ...values }) {
-    super();
-    this.says = (words) => words(key, { ...values, kind: kind && words(kind) });
-    this.message = this.says(wordsFor("en"));
-  }
-}
-
-/** @param {string} text @returns {Dot[]} blank text is no dot; throws DotsError for anything but dots */
+/** @param {string} text @returns {Dot[]} blank text is no dot; throws TextError for anything but dots */
 export function parseDots(text) {
-  if (BLANK.test(text)) return [];
-  let entries;
-  try {
-    entries = JSON.parse(text);
-  } catch (error) {
-    throw new DotsError("errorJson", { reason: error.message, example: EXAMPLE });
-  }
-  if (!Array.isArray(entries)) {
-    throw new DotsError("errorList", { kind: kind(entries), example: EXAMPLE });
-  }
-  if (entries.length > MAX_DOTS) {
-    throw new DotsError("errorCount", { count: entries.length, most: MAX_DOTS });
-  }
-  return entries.map((entry, index) => dotOf(entry, index + 1));
+  return readList(text, "dots", EXAMPLE, MAX_DOTS).map((entry, index) => dotOf(entry, index + 1));
 }
 
 /** @param {unknown} entry @param {number} number @returns {Dot} */
 function dotOf(entry, number) {
   if (kind(entry) !== "kindObject") {
-    throw new DotsError("errorObject", { number, kind: kind(entry), example: EXAMPLE });
+    throw new TextError("errorObject", { number, kind: kind(entry), example: EXAMPLE });
   }
   const unknown = Object.keys(entry).find((key) => !Object.hasOwn(RANGES, key));
   if (unknown !== undefined) {
-    throw new DotsError("errorUnknown", { number, name: JSON.stringify(unknown.slice(0, 40)) });
+    throw new TextError("errorUnknown", { number, name: JSON.stringify(unknown.slice(0, 40)) });
   }
   for (const key of ["x", "y"]) {
     if (!Object.hasOwn(entry, key)) {
-      throw new DotsError("errorMissing", { number, key, example: EXAMPLE });
+      throw new TextError("errorMissing", { number, key, example: EXAMPLE });
     }
   }
   for (const key of Object.keys(entry)) check(number, key, entry[key]);
@@ -64,19 +41,12 @@ function dotOf(entry, number) {
 
 function check(number, key, value) {
   if (typeof value !== "number") {
-    throw new DotsError("errorNumber", { number, key, kind: kind(value), example: EXAMPLE });
+    throw new TextError("errorNumber", { number, key, kind: kind(value), example: EXAMPLE });
   }
   const [low, high] = RANGES[key];
   if (!(low <= value && value <= high) || (key === "r" && value === 0)) {
-    throw new DotsError(key === "r" ? "errorRadius" : "errorRange", { number, key, value, low, high });
+    throw new TextError(key === "r" ? "errorRadius" : "errorRange", { number, key, value, low, high });
   }
-}
-
-/** What JSON calls a value, as a key among the words. */
-function kind(value) {
-  if (value === null) return "kindNull";
-  if (Array.isArray(value)) return "kindList";
-  return { object: "kindObject", string: "kindText", boolean: "kindBoolean" }[typeof value] ?? "kindNumber";
 }
 
 /** @param {Dot[]} dots @returns {string} text that parseDots reads back to the same numbers; "" for no dots */
@@ -142,15 +112,6 @@ export class FocusMap {
     const { keeps, kept, left } = this;
     return Float32Array.from(left, keeps ? (share, index) => share * kept[index] : undefined);
   }
-}
-
-/** A number with at most so many decimals. */
-export function rounded(value, decimals) {
-  return Number(value.toFixed(decimals)) + 0;
-}
-
-export function clamp(value, low, high) {
-  return Math.min(Math.max(value, low), high);
 }
 
 /** @param {Partial<Dot>} dot @returns {Dot} in range and short, as the panel writes it; left out: r 0.25, w 1 */

@@ -1,5 +1,6 @@
 /** The picture, the weight of each token over it, and the dots with their rings. */
 
+import { clipMarks, drawDisc, drawEdge, drawHandle, drawPicture, drawSign, KEEP, outlined, pixelAt, SUPPRESS } from "../panels/drawing.js";
 import { Layer } from "./layer.js";
 import { Resting } from "./resting.js";
 import { Weights } from "./weights.js";
@@ -19,8 +20,6 @@ import { Weights } from "./weights.js";
  * @property {boolean} faded while the text is no list of dots
  */
 
-export const KEEP = "#4cc9ff"; // blue and orange: apart for every kind of colour vision
-export const SUPPRESS = "#ff7a45";
 const SHADE = [9, 11, 18]; // what weight 0 looks like over a picture
 const SHADE_MOST = 0.68;
 const LEAST_POINT = 0.5; // screen pixels; smaller points of tokens are not seen
@@ -39,29 +38,18 @@ export class Drawing {
   /** @param {CanvasRenderingContext2D} context @param {Scene} scene */
   draw(context, scene) {
     const { view, picture } = scene;
-    const pixel = 1 / scale(scene);
+    const pixel = pixelAt(scene.scale);
     this.resting.look(scene.dots);
     context.clearRect(0, 0, scene.width, scene.height);
     context.save();
-    context.beginPath();
-    context.roundRect(view.left, view.top, view.width, view.height, 4 * pixel);
-    context.clip();
-    if (picture) {
-      context.imageSmoothingQuality = "high";
-      context.drawImage(picture, view.left, view.top, view.width, view.height);
-    } else {
-      context.fillStyle = "#1b1e27";
-      context.fillRect(view.left, view.top, view.width, view.height);
-    }
+    drawPicture(context, view, picture, pixel);
     this.drawWeights(context, scene, pixel);
     if (!scene.grid) drawGuides(context, view, pixel);
     if (scene.brush) drawBrush(context, scene, pixel);
     context.restore();
     if (scene.faded) return;
     context.save();
-    context.beginPath();
-    context.rect(view.left - 12 * pixel, view.top - 12 * pixel, view.width + 24 * pixel, view.height + 24 * pixel);
-    context.clip();
+    clipMarks(context, view, pixel);
     this.drawDots(context, scene, pixel);
     context.restore();
   }
@@ -92,8 +80,6 @@ export class Drawing {
     if (dot) drawHandle(context, view.handle(dot), colourOf(dot), hover.kind === "handle", pixel);
   }
 }
-
-const scale = (scene) => Math.max(scene.scale, 0.4);
 
 /** Shade over a picture where the weight is below 1; light on an empty ground where it is above 0. */
 function paintMap(context, { view, picture, grid }, { weights, rows, columns }) {
@@ -157,16 +143,6 @@ function drawBrush(context, { view, brush }, pixel) {
 
 const colourOf = (dot) => (dot.w < 0 ? SUPPRESS : KEEP);
 
-/** A line in colour on a dark one, to be seen on any picture. */
-function outlined(context, colour, width, pixel) {
-  context.lineWidth = (width + 2) * pixel;
-  context.strokeStyle = "rgba(0, 0, 0, 0.55)";
-  context.stroke();
-  context.lineWidth = width * pixel;
-  context.strokeStyle = colour;
-  context.stroke();
-}
-
 function drawRing(context, view, dot, isSelected, isChosen, pixel) {
   const [left, top] = view.pixels(dot.x, dot.y);
   context.beginPath();
@@ -182,32 +158,13 @@ function drawRing(context, view, dot, isSelected, isChosen, pixel) {
 function drawCentre(context, view, dot, isSelected, isPointed, pixel) {
   const [left, top] = view.pixels(dot.x, dot.y);
   const size = (isPointed ? 8.5 : 7) * pixel;
-  drawDisc(context, left, top, size, dot);
-  outlined(context, isSelected ? "#fff" : "rgba(255, 255, 255, 0.75)", isSelected ? 2 : 1.25, pixel);
-  if (dot.w === 0) return;
-  const arm = size * 0.45;
-  context.beginPath();
-  context.moveTo(left - arm, top);
-  context.lineTo(left + arm, top);
-  if (dot.w > 0) {
-    context.moveTo(left, top - arm);
-    context.lineTo(left, top + arm);
-  }
-  context.lineWidth = 1.75 * pixel;
-  context.strokeStyle = "#0b0d12";
-  context.stroke();
+  drawDot(context, left, top, size, dot);
+  drawEdge(context, isSelected, pixel);
+  if (dot.w !== 0) drawSign(context, left, top, size, dot.w > 0, pixel);
 }
 
-/** How full its colour is tells the weight. */
-function drawDisc(context, left, top, size, dot) {
-  context.beginPath();
-  context.arc(left, top, size, 0, 2 * Math.PI);
-  context.fillStyle = "#14161d";
-  context.fill();
-  context.globalAlpha = 0.25 + 0.75 * Math.abs(dot.w);
-  context.fillStyle = dot.w === 0 ? "#6b7280" : colourOf(dot);
-  context.fill();
-  context.globalAlpha = 1;
+function drawDot(context, left, top, size, dot) {
+  drawDisc(context, left, top, size, dot.w === 0 ? "#6b7280" : colourOf(dot), Math.abs(dot.w));
 }
 
 /** Many dots as small discs, one for each weight, stamped on whole pixels of the canvas. */
@@ -231,16 +188,7 @@ function stampOf(dot, reach, density, pixel) {
   const context = stamp.getContext("2d");
   context.translate(reach, reach);
   context.scale(density, density);
-  drawDisc(context, 0, 0, 3.5 * pixel, dot);
+  drawDot(context, 0, 0, 3.5 * pixel, dot);
   outlined(context, "rgba(255, 255, 255, 0.75)", 0.75, pixel);
   return stamp;
-}
-
-function drawHandle(context, [left, top], colour, isPointed, pixel) {
-  const side = (isPointed ? 11 : 8.5) * pixel;
-  context.beginPath();
-  context.roundRect(left - side / 2, top - side / 2, side, side, 2 * pixel);
-  context.fillStyle = isPointed ? colour : "#fff";
-  context.fill();
-  outlined(context, isPointed ? "#fff" : colour, 1.5, pixel);
 }

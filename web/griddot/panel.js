@@ -1,157 +1,69 @@
-/** The panel of one node: its elements, and what keeps them in step with the node's text. */
+/** The panel of one GridDotFocus: dots over the picture and the grid of its tokens. */
 
-import { app } from "../../../scripts/app.js";
-import { changed, DotsError, focusMap, formatDots, MAX_DOTS, MAX_RADIUS, MIN_RADIUS, parseDots, rounded, tidy } from "./arithmetic.js";
-import { addressOf, load, locator, originOf, pictureAt } from "./background.js";
+import { addressOf, locator, originOf } from "../panels/background.js";
+import { make, press, showSign } from "../panels/elements.js";
+import { rounded } from "../panels/numbers.js";
+import { Panel } from "../panels/panel.js";
+import { changed, focusMap, formatDots, MAX_DOTS, MAX_RADIUS, MIN_RADIUS, parseDots, tidy } from "./arithmetic.js";
 import { Drawing } from "./drawing.js";
-import { Gestures } from "./gestures.js";
-import { icon } from "./icons.js";
-import { later } from "./later.js";
+import { DotGestures } from "./gestures.js";
 import { inverted, PRESETS } from "./presets.js";
 import { lastRun, originsOf, remember } from "./runs.js";
-import { View } from "./view.js";
+import { DotView } from "./view.js";
 
 /** @typedef {import("./arithmetic.js").Dot} Dot */
 
 const STYLE = new URL("griddot.css", import.meta.url).href;
 const BRUSH = 0.12;
-const SOON = 1000; // ms without a change that end a burst of the wheel or of a held key
-const MOST_PIXELS = 2048; // of the canvas's sides, at high zoom
 const ENTRIES = { x: [0, 1, 0.01], y: [0, 1, 0.01], r: [MIN_RADIUS, MAX_RADIUS, 0.01], w: [-1, 1, 0.05] };
-const SQUARE = { width: 1, height: 1 };
 
-/** @type {Map<string, Panel>} by the place of their node */
-const placed = new Map();
+export class GridDotPanel extends Panel {
+  static KEPT = [...Panel.KEPT, "tool", "brush"];
 
-/** @returns {HTMLElement} an element with properties, attributes and children; text is never read as markup */
-function make(tag, { className = "", text, ...attributes } = {}, ...children) {
-  const element = document.createElement(tag);
-  element.className = className;
-  if (text !== undefined) element.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
+  tool = "point";
+  brush = BRUSH;
+  grid = null;
+  mask = null;
+  drawing = new Drawing();
 
-/** @implements {import("./gestures.js").Board} */
-export class Panel {
-  /**
-   * @param {object} node @param {object} widget the text of the dots
-   * @param {ReturnType<import("./words.js").wordsFor>} words
-   */
-  constructor(node, widget, words) {
-    this.node = node;
-    this.widget = widget;
-    this.words = words;
-    /** @type {Dot[]} */
-    this.dots = [];
-    this.selected = -1;
-    this.tool = "point";
-    this.sign = 1;
-    this.brush = BRUSH;
-    this.text = undefined;
-    this.broken = "";
-    this.linked = false;
-    this.grid = null;
-    this.mask = null;
-    this.picture = null;
-    /** @type {Map<string, HTMLImageElement>} pictures that are wanted now, by key */
-    this.pictures = new Map();
-    this.drawing = new Drawing();
-    this.build();
-    this.gestures = new Gestures(this.canvas, this);
-    new ResizeObserver(() => this.redraw()).observe(this.stage);
-    this.refresh();
-  }
-
-  /** The node goes. When undo makes all nodes anew, the next of this place follows at once. */
-  removed() {
-    const { place } = this;
-    this.callOff?.();
-    this.callOff = undefined;
-    this.gestures.cancel();
-    setTimeout(() => placed.get(place) === this && placed.delete(place));
-  }
-
-  /** The node is in a graph; made anew by undo perhaps, and then somebody at work goes on where they were. */
-  arrived() {
-    const { node } = this;
-    if (node.graph.rootGraph !== app.rootGraph) return;
-    this.place = `${node.graph.rootGraph.id}/${locator(node)}`;
-    const before = placed.get(this.place);
-    placed.set(this.place, this);
-    if (!before || before === this) return;
-    const { selected, tool, sign, brush, showsText, inUse, begun } = before;
-    Object.assign(this, { selected, tool, sign, brush, showsText, inUse, begun });
-  }
-
-  /** Vue keeps the elements that it has for a node of the same id, be it made anew or of another graph. */
-  takePlace() {
-    const { node, root } = this;
-    if (!window.LiteGraph?.vueNodesMode || root.isConnected || node.graph !== app.canvas?.graph) return;
-    document.querySelector(`[data-node-id="${node.id}"] .griddot`)?.replaceWith(root);
-  }
-
-  /** The node has its values. */
-  configured() {
-    this.refresh();
-    this.select(this.dots[this.selected] ? this.selected : -1);
+  get dots() {
+    return this.marks;
   }
 
   /** A run begins, and will be of what comes in now. */
   begins() {
-    this.refresh();
+    super.begins();
     this.begun = this.origins;
   }
 
-  /** A run has come to its end here. */
   executed() {
     const run = lastRun(this.node);
     if (run) remember(this.place, run, this.begun ?? this.origins);
-    this.refresh();
+    super.executed();
   }
 
-  /** Somebody does something, here or elsewhere: a burst ends before it, and it meets what is there now. */
   heard(event) {
-    const { activeElement, body } = document;
-    const here = activeElement === this.canvas || (this.inUse && activeElement === body);
-    this.inUse = event.type === "keydown" && here;
     if (event.type === "pointerdown" && !this.isMenu(event.target)) this.toggleMenu(false);
-    if (!event.repeat) this.finish();
-    this.refresh();
+    super.heard(event);
   }
 
   isMenu(element) {
     return this.menu.contains(element) || this.buttons.presets.contains(element);
   }
 
-  /** Who works with keys goes on with them when the interface has put the panel elsewhere. */
-  keepFocus() {
-    if (this.inUse && document.activeElement === document.body) this.canvas.focus({ preventScroll: true });
-  }
-
   // ---- elements
 
   build() {
-    const { words } = this;
-    this.canvas = make("canvas", { className: "griddot-canvas", tabindex: "0", role: "application", "aria-label": words("canvas") });
-    this.hint = make("div", { className: "griddot-hint", "aria-hidden": "true" });
-    this.said = make("div", { className: "griddot-said", role: "status", "aria-live": "polite" });
+    super.build();
     this.menu = this.buildMenu();
-    this.stage = make("div", { className: "griddot-stage" }, this.canvas, this.menu);
-    this.area = make("textarea", { className: "griddot-text", "aria-label": words("textArea"), spellcheck: "false", "data-capture-wheel": "true" });
-    this.alert = make("div", { className: "griddot-error", role: "alert" });
-    this.root = make("div", { className: "griddot", role: "group", "aria-label": words("panel") });
-    const style = make("link", { rel: "stylesheet", href: STYLE });
-    this.root.append(style, this.buildBar(), this.stage, this.hint, this.buildEntries(), this.alert, this.area, this.said);
-    this.listen();
+    this.stage.append(this.menu);
+    this.hint.after(this.buildEntries());
+    this.root.classList.add("griddot");
+    this.root.append(make("link", { rel: "stylesheet", href: STYLE }));
   }
 
-  button(name, action, attributes = {}) {
-    const label = this.words(name);
-    const made = make("button", { className: "griddot-button", type: "button", title: label, "aria-label": label, ...attributes }, icon(name));
-    made.addEventListener("click", action);
-    return made;
+  makeGestures() {
+    return new DotGestures(this.canvas, this);
   }
 
   buildBar() {
@@ -166,8 +78,8 @@ export class Panel {
       text: this.button("text", () => this.toggleText(), pressed),
     };
     const { point, paint, sign, presets, invert, clear, text } = this.buttons;
-    const group = (...buttons) => make("div", { className: "griddot-group" }, ...buttons);
-    return make("div", { className: "griddot-bar", role: "toolbar" }, group(point, paint), sign, group(presets, invert, clear), text);
+    const group = (...buttons) => make("div", { className: "picture-panel-group" }, ...buttons);
+    return make("div", { className: "picture-panel-bar", role: "toolbar" }, group(point, paint), sign, group(presets, invert, clear), text);
   }
 
   /** Each preset with its own map as a picture. */
@@ -211,40 +123,11 @@ export class Panel {
     return row;
   }
 
-  listen() {
-    const on = (element, name, action, options) => element.addEventListener(name, action, options);
-    on(this.area, "focus", () => (this.showsText = true)); // also when it is no longer broken
-    on(this.area, "input", () => {
-      this.widget.value = this.area.value;
-      this.read(this.area.value);
-    });
-    on(this.area, "change", () => this.capture());
-    on(this.root, "pointerdown", (event) => this.touched(event), { capture: true });
-    on(this.root, "pointermove", (event) => event.buttons & 4 && app.canvas.processMouseMove(event));
-    on(this.root, "pointerup", (event) => event.button === 1 && app.canvas.processMouseUp(event));
-    on(this.root, "wheel", (event) => event.target !== this.canvas && this.wheelOnControls(event), { passive: false });
-    on(this.root, "keydown", (event) => {
-      const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-      if (event.key === "Escape" && this.toggleMenu(false)) {
-        event.stopPropagation();
-        this.buttons.presets.focus({ preventScroll: true });
-      } else if (plain && event.target !== this.canvas && event.key !== "Tab") {
-        event.stopPropagation(); // not for the graph
-      }
-    });
-    on(this.canvas, "focus", () => this.redraw());
-    on(this.canvas, "blur", () => this.redraw());
-  }
-
-  touched(event) {
-    if (event.button === 1) app.canvas.processMouseDown(event); // pans
-    if (event.button === 0 && !this.node.selected) app.canvas.selectNode(this.node);
-  }
-
-  wheelOnControls(event) {
-    const scrolls = event.target === this.area && this.area.scrollHeight > this.area.clientHeight && !event.ctrlKey;
-    if (scrolls) event.stopPropagation();
-    else this.forward(event);
+  keyOnControls(event) {
+    if (event.key === "Escape" && this.toggleMenu(false)) {
+      event.stopPropagation();
+      this.buttons.presets.focus({ preventScroll: true });
+    } else super.keyOnControls(event);
   }
 
   menuKey(event) {
@@ -257,59 +140,16 @@ export class Panel {
 
   // ---- what gestures and controls ask for
 
-  get locked() {
-    return Boolean(this.broken) || this.linked;
+  fits(dots) {
+    return dots.length <= MAX_DOTS;
   }
 
-  /** Canvas pixels of an event, whatever the graph's zoom, and how many of them a screen pixel is. */
-  locate(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const scale = box.width ? this.canvas.clientWidth / box.width : 1;
-    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale, scale];
+  textsOf(dots) {
+    return [formatDots(dots)];
   }
 
-  /**
-   * Take dots over. `done` puts them into the node's text and makes a step of undo: at once, or "soon" after the last
-   * change to a dot. Until then a gesture goes on, of which the interface is to capture nothing. More dots than may be
-   * are not taken.
-   */
-  change(dots, selected, done) {
-    if (dots.length > MAX_DOTS) return this.update();
-    const same = dots === this.dots;
-    if (done !== "soon" || selected !== this.selected) this.finish();
-    const text = formatDots(dots);
-    this.dots = dots;
-    this.broken = "";
-    this.selected = selected;
-    if (done) {
-      this.text = text;
-      this.widget.value = text;
-    }
-    this.update(text);
-    if (!same) this.announce();
-    if (done === "soon") {
-      this.callOff?.();
-      this.callOff = later(() => this.finish(), SOON);
-    } else if (done) this.capture();
-  }
-
-  /** A burst is over. */
-  finish() {
-    if (!this.callOff) return;
-    this.callOff();
-    this.callOff = undefined;
-    this.capture();
-  }
-
-  clear() {
-    this.change([], -1, true);
-    this.announce("removed");
-  }
-
-  select(index) {
-    this.selected = index;
-    this.announce();
-    this.update();
+  marksIn(text) {
+    return parseDots(text);
   }
 
   resize(brush) {
@@ -317,36 +157,10 @@ export class Panel {
     this.update();
   }
 
-  /** Let the graph zoom or pan. */
-  forward(event) {
-    if (window.LiteGraph?.vueNodesMode) return; // the node around us does it
-    event.preventDefault();
-    event.stopPropagation();
-    app.canvas.processMouseWheel(event);
-  }
-
-  openMenu(event) {
-    if (window.LiteGraph?.vueNodesMode) return;
-    event.preventDefault();
-    app.canvas.adjustMouseEvent(event);
-    app.canvas.processContextMenu(this.node, event);
-  }
-
   use(tool) {
     this.tool = tool;
     if (tool === "paint") this.selected = -1;
     this.update();
-  }
-
-  turnSign() {
-    this.sign = -this.sign;
-    this.update();
-  }
-
-  toggleText() {
-    this.showsText = !this.showsText;
-    this.update();
-    if (this.showsText) this.area.focus({ preventScroll: true });
   }
 
   /** @returns {boolean} whether anything opened or closed */
@@ -373,159 +187,71 @@ export class Panel {
 
   // ---- in step with the node
 
-  /** Take the node's text over. */
-  read(text) {
-    if (text === this.text) return this.update();
-    this.text = text;
-    this.parse(text);
-    this.update();
+  get pictureInput() {
+    return "tokens";
   }
 
-  parse(text) {
-    try {
-      this.dots = parseDots(text);
-      this.broken = "";
-    } catch (error) {
-      if (!(error instanceof DotsError)) throw error;
-      this.dots = [];
-      this.broken = error.says(this.words);
-    }
-    if (this.selected >= this.dots.length) this.selected = -1;
-  }
-
-  /** One step of undo, unless the interface has taken it already. */
-  capture() {
-    app.canvas?.emitBeforeChange();
-    app.canvas?.emitAfterChange();
-  }
-
-  /** Look at what may have changed around the node: its text, its links, the pictures, its last run, the zoom. */
-  refresh() {
+  look(source) {
     const { node } = this;
-    this.takePlace();
-    this.keepFocus();
-    const input = node.inputs?.find((each) => each.name === this.widget.name || each.widget?.name === this.widget.name);
-    const linked = Boolean(node.graph) && input?.link != null;
-    const source = pictureAt(node, "tokens");
     const mask = originOf(node, "mask");
+    this.masked = Boolean(mask);
     this.origins = { picture: source?.key ?? "", mask: mask ? `${locator(mask[0])}/${mask[1]}` : "" };
     const run = node.graph ? lastRun(node) : null;
-    const from = run && originsOf(this.place, run, this.origins);
-    const fresh = from?.picture === this.origins.picture ? run : null;
-    const around = JSON.stringify([linked, this.origins, from]);
-    const text = linked ? (fresh?.dots ?? "") : String(this.widget.value ?? "");
-    const zoom = this.canvas.getBoundingClientRect().width;
-    if (around === this.around && text === this.text && zoom === this.zoom && fresh === this.fresh) return;
-    const relinked = linked !== this.linked;
-    Object.assign(this, { around, linked, zoom, fresh, masked: Boolean(mask) });
+    this.from = run && originsOf(this.place, run, this.origins);
+    return { seen: [this.origins, this.from], fresh: this.from?.picture === this.origins.picture ? run : null };
+  }
+
+  /** The picture that the encoder saw in the last run. */
+  ownPictures() {
+    const file = this.fresh?.picture;
+    return file ? [{ key: addressOf(file), url: addressOf(file) }] : [];
+  }
+
+  surroundingsChanged() {
+    const { fresh, from, origins } = this;
     this.grid = fresh && { rows: fresh.rows, columns: fresh.columns };
-    this.mask = mask && fresh && from.mask === this.origins.mask ? fresh.mask : null;
-    this.picture = this.choose(source, fresh);
-    this.read(text);
-    if (relinked) this.announce();
+    this.mask = this.masked && fresh && from.mask === origins.mask ? fresh.mask : null;
   }
 
-  /** The picture that the encoder saw in the last run, or until it has come the one that reaches the node. */
-  choose(source, fresh) {
-    const come = () => {
-      this.around = undefined;
-      this.refresh();
-    };
-    const own = fresh?.picture && addressOf(fresh.picture);
-    const wanted = [own && { key: own, url: own }, source].filter(Boolean);
-    this.pictures = new Map(wanted.map(({ key, url, image }) => [key, image ?? this.pictures.get(key) ?? load(url, come)]));
-    const pictures = [...this.pictures.values()];
-    return pictures.find((each) => each.naturalWidth) ?? pictures.find((each) => !each.complete) ?? null;
-  }
-
-  /** Tell who does not see. @param {"removed"} [happened] */
-  announce(happened) {
-    const { words, dots, selected } = this;
-    const count = dots.length;
-    if (this.linked) this.said.textContent = words("hintLinked");
-    else if (dots[selected]) this.said.textContent = words("chosen", { number: selected + 1, count, ...dots[selected] });
-    else this.said.textContent = happened ? words(happened, { count }) : "";
+  tell(dot, place) {
+    return this.words("chosen", { ...place, ...dot });
   }
 
   // ---- what is seen
 
   get shape() {
     const { picture, grid } = this;
-    if (picture?.naturalWidth) return { width: picture.naturalWidth, height: picture.naturalHeight };
-    return grid ? { width: grid.columns, height: grid.rows } : SQUARE;
+    return grid && !picture?.naturalWidth ? { width: grid.columns, height: grid.rows } : super.shape;
   }
 
-  get view() {
-    const edge = 8;
-    const [width, height] = [Math.max(this.canvas.clientWidth, 40), Math.max(this.canvas.clientHeight, 40)];
-    const view = new View(width - 2 * edge, height - 2 * edge, this.shape, this.grid);
-    view.left += edge;
-    view.top += edge;
-    return view;
+  makeView(width, height) {
+    return new DotView(width, height, this.shape, this.grid);
   }
 
-  /** Bring the controls up to date, and the picture with the next frame. */
-  update(shownText = this.text ?? "") {
+  update(shownTexts) {
+    super.update(shownTexts);
     const { buttons, locked } = this;
-    const press = (button, on) => button.setAttribute("aria-pressed", String(on));
     press(buttons.point, this.tool === "point");
     press(buttons.paint, this.tool === "paint");
     press(buttons.sign, this.sign < 0);
-    const sign = this.sign > 0 ? "keep" : "suppress";
-    if (buttons.sign.dataset.sign !== sign) {
-      buttons.sign.dataset.sign = sign;
-      buttons.sign.replaceChildren(icon(sign));
-      buttons.sign.title = this.words(sign);
-      buttons.sign.setAttribute("aria-label", this.words(sign));
-    }
+    showSign(buttons.sign, this.sign > 0 ? "keep" : "suppress", this.words);
     if (locked) this.toggleMenu(false);
     for (const name of ["point", "paint", "sign", "presets"]) buttons[name].disabled = locked;
     buttons.invert.disabled = locked || !this.dots.length;
-    buttons.clear.disabled = this.linked || !(this.dots.length || this.broken);
-    const text = this.showsText || Boolean(this.broken);
-    press(buttons.text, text);
-    this.area.hidden = !text;
-    this.area.readOnly = this.linked;
-    if (this.area.value !== shownText) this.area.value = shownText;
-    this.alert.hidden = !this.broken;
-    this.alert.textContent = this.broken;
-    this.root.classList.toggle("griddot-broken", Boolean(this.broken));
     const dot = this.dots[this.selected] ?? (this.tool === "paint" ? { r: this.brush } : {});
     for (const [key, entry] of Object.entries(this.entries)) {
       entry.disabled = locked;
       const shown = dot[key] === undefined ? "" : String(dot[key]);
       if (entry.value !== shown && (locked || entry !== this.typed)) entry.value = shown;
     }
-    this.redraw();
   }
 
-  redraw() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = undefined;
-      this.paint();
-    });
-  }
-
-  paint() {
-    const { canvas, gestures } = this;
-    this.keepFocus();
-    const box = canvas.getBoundingClientRect();
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width || !height) return;
-    const scale = box.width / width || 1;
-    const density = Math.min(scale * window.devicePixelRatio, MOST_PIXELS / Math.max(width, height));
-    const [across, down] = [Math.round(width * density), Math.round(height * density)];
-    if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
-    const context = canvas.getContext("2d");
-    context.setTransform(across / width, 0, 0, down / height, 0, 0);
+  draw(context, scene) {
+    const { grid, mask, dots, gestures } = this;
     const { hover, pointer, drag } = gestures;
     const painting = this.tool === "paint" && pointer && !this.locked && (drag?.mode === "paint" || hover.kind !== "outside");
     const brush = painting ? { left: pointer[0], top: pointer[1], r: this.brush, sign: drag?.sign ?? this.sign } : null;
-    const { view, grid, mask, dots, selected } = this;
-    const picture = this.picture?.naturalWidth ? this.picture : null;
-    this.drawing.draw(context, { width, height, scale, view, picture, grid, mask, dots, selected, hover, brush, faded: Boolean(this.broken) });
-    canvas.style.cursor = this.cursor();
-    this.hint.textContent = this.hintNow();
+    this.drawing.draw(context, { ...scene, grid, mask, dots, brush });
   }
 
   cursor() {

@@ -1,8 +1,8 @@
 /** What a node's last run left for its panel, and what that run was of. */
 
-import { clamp } from "./arithmetic.js";
-import { outputsOf } from "./background.js";
-import { Recent } from "./recent.js";
+import { outputsOf } from "../panels/background.js";
+import { clamp } from "../panels/numbers.js";
+import { Recent } from "../panels/recent.js";
 
 /**
  * @typedef {{picture: string, mask: string}} Origins of the tokens' picture and of the mask
@@ -10,7 +10,7 @@ import { Recent } from "./recent.js";
  * @property {number} rows @property {number} columns
  * @property {number[][] | null} mask rows of weights
  * @property {string} dots as they came in
- * @property {import("./background.js").File} [picture] as the encoder saw it, smaller
+ * @property {import("../panels/background.js").File} [picture] as the encoder saw it, smaller
  * @property {string} content all of it
  */
 

@@ -1,21 +1,17 @@
 /** Where the picture lies on the panel's canvas, and what a distance there is in radii. */
 
+import { View } from "../panels/view.js";
+
 /** @typedef {import("./arithmetic.js").Dot} Dot */
 
-export class View {
+export class DotView extends View {
   /**
-   * The largest rectangle of a picture's shape inside width x height canvas pixels.
-   *
-   * @param {number} width @param {number} height
+   * @param {number} width @param {number} height canvas pixels around the picture
    * @param {{width: number, height: number}} shape of the picture
    * @param {{rows: number, columns: number} | null} grid of tokens; null while unknown
    */
   constructor(width, height, shape, grid) {
-    const scale = Math.min(width / shape.width, height / shape.height);
-    this.width = shape.width * scale;
-    this.height = shape.height * scale;
-    this.left = (width - this.width) / 2;
-    this.top = (height - this.height) / 2;
+    super(width, height, shape);
     const sides = grid ? { width: grid.columns, height: grid.rows } : shape;
     const shorter = Math.min(sides.width, sides.height);
     /** Canvas pixels that a radius of 1 spans. They differ where tokens are not square. */
@@ -23,21 +19,6 @@ export class View {
     this.unitY = (this.height * shorter) / sides.height;
     /** The picture's sides in units of the shorter one. */
     this.sides = [sides.width / shorter, sides.height / shorter];
-  }
-
-  /** Canvas pixels of a place on the picture. */
-  pixels(x, y) {
-    return [this.left + x * this.width, this.top + y * this.height];
-  }
-
-  /** Place on the picture of canvas pixels; outside 0..1 beside the picture. */
-  place(left, top) {
-    return [(left - this.left) / this.width, (top - this.top) / this.height];
-  }
-
-  holds(left, top) {
-    const [x, y] = this.place(left, top);
-    return x >= 0 && x <= 1 && y >= 0 && y <= 1;
   }
 
   /** Radius with which a dot at x, y reaches canvas pixels. */

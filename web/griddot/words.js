@@ -1,5 +1,7 @@
 /** What the panel says, in the interface's language. */
 
+import { languages } from "../panels/words.js";
+
 const ENGLISH = {
   panel: "Focus dots over the reference picture",
   canvas: "Picture with focus dots. Enter adds a dot, Page Up and Page Down choose one, arrow keys move it, plus and minus change its radius, Delete removes it.",
@@ -11,7 +13,7 @@ const ENGLISH = {
   invert: "Invert: what is kept is suppressed, and the other way round",
   clear: "Remove all dots",
   text: "Show the dots as text",
-  textArea: "Dots as JSON text",
+  textArea_dots: "Dots as JSON text",
   centre: "Centre",
   thirds: "Thirds",
   left: "Left half",
@@ -38,21 +40,13 @@ const ENGLISH = {
   hintBroken: "Mend the text below, or remove all dots.",
   chosen: "Dot {number} of {count}: x {x}, y {y}, radius {r}, weight {w}",
   removed: "Removed. Dots left: {count}",
-  errorJson: "The dots are not JSON text ({reason}); write them like {example}.",
-  errorList: "The dots are a JSON {kind}, not a list; write them like {example}.",
-  errorCount: "There are {count} dots, and {most} is the most; leave some out.",
+  dots: "dots",
   errorObject: "Dot {number} is a JSON {kind}, not an object; write dots like {example}.",
   errorUnknown: "Dot {number} has an unknown entry {name}; a dot knows x, y, r and w only.",
   errorMissing: "Dot {number} has no {key}; a dot needs x and y from 0 to 1, like {example}.",
   errorNumber: "{key} of dot {number} is a JSON {kind}, not a number; write dots like {example}.",
   errorRange: "{key} of dot {number} is {value}; it must be from {low} to {high}.",
   errorRadius: "{key} of dot {number} is {value}; it must be above {low}, at most {high}.",
-  kindNull: "null",
-  kindList: "list",
-  kindObject: "object",
-  kindText: "text",
-  kindBoolean: "true/false",
-  kindNumber: "number",
 };
 
 const CHINESE = {
@@ -66,7 +60,7 @@ const CHINESE = {
   invert: "反转：保留与抑制互换",
   clear: "删除所有点",
   text: "以文本显示",
-  textArea: "JSON 文本形式的点",
+  textArea_dots: "JSON 文本形式的点",
   centre: "中心",
   thirds: "三分点",
   left: "左半",
@@ -93,27 +87,13 @@ const CHINESE = {
   hintBroken: "请修正下面的文本，或删除所有点。",
   chosen: "第 {number} 个点，共 {count} 个：x {x}，y {y}，半径 {r}，权重 {w}",
   removed: "已删除。剩余点数：{count}",
-  errorJson: "点不是 JSON 文本（{reason}）；请写成 {example}。",
-  errorList: "点是 JSON {kind}，而不是列表；请写成 {example}。",
-  errorCount: "共有 {count} 个点，最多 {most} 个；请去掉一些。",
+  dots: "点",
   errorObject: "第 {number} 个点是 JSON {kind}，而不是对象；请写成 {example}。",
   errorUnknown: "第 {number} 个点有未知的项 {name}；点只有 x、y、r 和 w。",
   errorMissing: "第 {number} 个点没有 {key}；点需要 0 到 1 的 x 和 y，例如 {example}。",
   errorNumber: "第 {number} 个点的 {key} 是 JSON {kind}，而不是数字；请写成 {example}。",
   errorRange: "第 {number} 个点的 {key} 是 {value}；应为 {low} 到 {high}。",
   errorRadius: "第 {number} 个点的 {key} 是 {value}；应大于 {low}，最大 {high}。",
-  kindNull: "空值",
-  kindList: "列表",
-  kindObject: "对象",
-  kindText: "文本",
-  kindBoolean: "布尔值",
-  kindNumber: "数字",
 };
 
-/** @param {string} language such as "en" or "zh" @returns {(key: keyof typeof ENGLISH, values?: object) => string} */
-export function wordsFor(language) {
-  const words = String(language).toLowerCase().startsWith("zh") ? CHINESE : ENGLISH;
-  return (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
-}
-
-export const LANGUAGES = { en: ENGLISH, zh: CHINESE };
+export const LANGUAGES = languages(ENGLISH, CHINESE);

@@ -6,7 +6,8 @@ import { Recent } from "./recent.js";
 
 /**
  * @typedef {{filename: string, subfolder?: string, type?: string}} File as ComfyUI's /view knows it
- * @typedef {{key: string, url?: string, image?: HTMLImageElement}} Source
+ * @typedef {{key: string, url?: string, image?: HTMLImageElement, direct?: boolean}} Source direct: the picture itself
+ *   comes in, and not what nodes between make of it
  */
 
 const INPUT_SIDE = -10; // the node that stands for a subgraph's inputs, within it
@@ -44,6 +45,7 @@ const asked = ({ filename, subfolder = "", type = "input" }) => new URLSearchPar
 /** @returns {Source | null} the picture that reaches an input, as far as the browser can tell */
 export function pictureAt(node, inputName) {
   let seen = false;
+  let direct = true;
   let origin = originOf(node, inputName);
   for (let step = 0; origin && step < FARTHEST; step += 1) {
     const [source, slot] = origin;
@@ -51,8 +53,9 @@ export function pictureAt(node, inputName) {
     seen ||= type === "IMAGE";
     if (seen) {
       const found = shownBy(source) ?? shownBeside(source, slot);
-      if (found) return found;
+      if (found) return { ...found, direct };
     }
+    direct &&= isReroute(source);
     const next = nextInput(source, type);
     origin = next && cameFrom(source, next);
   }
@@ -152,6 +155,34 @@ function shownBeside(node, slot) {
 }
 
 const KEPT = 12;
+
+/** @type {Recent} sizes by address; null until known */
+const sizes = new Recent(KEPT);
+
+/**
+ * @param {Source | null} source @param {() => void} changed is called when the size has come
+ * @returns {{width: number, height: number} | null} of the picture as it comes in; null for one that is not known
+ */
+export function sizeOf(source, changed) {
+  const url = source?.direct && source.url;
+  if (!url) return null;
+  if (!sizes.has(url)) {
+    sizes.set(url, null);
+    askSize(url).then((size) => {
+      sizes.set(url, size);
+      changed();
+    });
+  }
+  return sizes.get(url);
+}
+
+/** The picture itself may be smaller, as it is shown. */
+async function askSize(url) {
+  const answer = await fetch(url, { method: "HEAD" }).catch(() => null); // a server that is gone
+  const [width, height] = (answer?.headers.get("Picture-Size") ?? "").split("x").map(Number);
+  return width && height ? { width, height } : null;
+}
+
 /** @type {Recent} pictures by address */
 const loaded = new Recent(KEPT);
 
