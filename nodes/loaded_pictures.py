@@ -31,9 +31,9 @@ def register() -> None:
 
 
 def serve(routes: web.RouteTableDef) -> None:
-    """Answer ADDRESS with a picture as a JPEG, its longer side SIDE at most; filename, subfolder and type name it as
-    they do for ComfyUI's /view. What is no picture in that folder, or too large to be read beside a run, is not
-    found."""
+    """Answer ADDRESS with a picture as a JPEG, its longer side SIDE at most, and with its true size in the header
+    Picture-Size; filename, subfolder and type name it as they do for ComfyUI's /view. What is no picture in that
+    folder, or too large to be read beside a run, is not found."""
     reading = asyncio.Semaphore()
 
     @routes.get(ADDRESS)
@@ -41,16 +41,17 @@ def serve(routes: web.RouteTableDef) -> None:
         asked = request.rel_url.query
         async with reading:
             try:
-                jpeg = await asyncio.to_thread(
+                jpeg, width, height = await asyncio.to_thread(
                     read, asked.get("filename", ""), asked.get("subfolder", ""), asked.get("type", "input")
                 )
             except (OSError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
                 raise web.HTTPNotFound(text=f"There is no picture to show: {type(error).__name__}.") from error
-        return web.Response(body=jpeg, content_type="image/jpeg", headers={"Cache-Control": "no-cache"})
+        headers = {"Cache-Control": "no-cache", "Picture-Size": f"{width}x{height}"}
+        return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
 
 
-def read(filename: str, subfolder: str, kind: str) -> bytes:
-    """The first picture of a file in ComfyUI's folder `kind` (input, output or temp) as a JPEG.
+def read(filename: str, subfolder: str, kind: str) -> tuple[bytes, int, int]:
+    """The first picture of a file in ComfyUI's folder `kind` (input, output or temp) as a JPEG; its width and height.
 
     Raises OSError or ValueError for what is no picture within that folder, or too large.
     """
@@ -69,4 +70,5 @@ def read(filename: str, subfolder: str, kind: str) -> bytes:
     pictures, _ = LoadImage().load_image(f"{os.path.relpath(path, folder)} [{kind}]")
     jpeg = BytesIO()
     thumbnail(pictures[0], SIDE).save(jpeg, "JPEG", quality=90)
-    return jpeg.getvalue()
+    height, width = pictures.shape[1:3]
+    return jpeg.getvalue(), width, height

@@ -41,10 +41,14 @@ def corners(size: tuple[int, int] = (96, 64), mode: str = "RGB") -> Image.Image:
     return picture.convert(mode)
 
 
-def shown(server: ComfyServer, **file: str) -> np.ndarray:
+def shown(server: ComfyServer, size: tuple[int, int] | None = None, **file: str) -> np.ndarray:
+    """The picture of a file; `size` is its own, left out where it is shown as it is."""
     with urlopen(f"{server.url}{ADDRESS}?{urlencode(file)}") as answer:
         assert answer.headers["Content-Type"] == "image/jpeg"
-        return np.asarray(Image.open(io.BytesIO(answer.read())))
+        pixels = np.asarray(Image.open(io.BytesIO(answer.read())))
+    width, height = size or (pixels.shape[1], pixels.shape[0])
+    assert answer.headers["Picture-Size"] == f"{width}x{height}"
+    return pixels
 
 
 def loaded(name: str) -> np.ndarray:
@@ -96,7 +100,8 @@ def test_folders_names_and_sizes(server: ComfyServer, folder: Path) -> None:
     for place, name in (("sub/folder", "a b#?&'.png"), ("clipspace", "painted [1].png"), ("", "wide.png")):
         (folder / place).mkdir(exist_ok=True)
         corners((3000, 40)).save(folder / place / name)
-        assert shown(server, filename=name, subfolder=place, type="input").shape == (round(40 * SIDE / 3000), SIDE, 3)
+        picture = shown(server, (3000, 40), filename=name, subfolder=place, type="input")
+        assert picture.shape == (round(40 * SIDE / 3000), SIDE, 3)
 
 
 def secret(folder: Path) -> dict[str, str]:

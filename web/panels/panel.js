@@ -146,7 +146,7 @@ export class Panel {
   makeArea(widget) {
     const label = this.words(`textArea_${widget.name}`);
     const how = { className: "picture-panel-text", spellcheck: "false", "data-capture-wheel": "true", "data-text": widget.name };
-    return make("textarea", { ...how, title: label, "aria-label": label });
+    return make("textarea", { ...how, title: label, placeholder: label, "aria-label": label });
   }
 
   listen() {
