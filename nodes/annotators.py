@@ -187,8 +187,8 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                     multiline=True,
                     placeholder=prompts.POINTS_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of points. x, y: 0 to 1 from the top left, or pixels (see coordinates); label: "
-                    "1 lies on the object, 0 beside it (1 if left out).",
+                    tooltip="JSON list of points, written by the panel or by hand. x, y: 0 to 1 from the top left, or "
+                    "pixels (see coordinates); label: 1 lies on the object, 0 beside it (1 if left out).",
                 ),
                 io.String.Input(
                     "box",
@@ -196,8 +196,9 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                     multiline=True,
                     placeholder=prompts.BOX_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="JSON list of left, top, right, bottom around one object, 0 to 1 from the top left, or "
-                    "pixels (see coordinates); or a list of such boxes, one for each object.",
+                    tooltip="JSON list of left, top, right, bottom around one object, written by the panel or by hand, "
+                    "0 to 1 from the top left, or pixels (see coordinates); or a list of such boxes, one for each "
+                    "object.",
                 ),
                 io.Combo.Input(
                     "candidates",

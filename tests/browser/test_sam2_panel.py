@@ -304,23 +304,32 @@ def test_pixels(desk: Desk) -> None:
 RESIZE = """() => {
     const find = type => app.graph.nodes.find(node => node.type === type);
     const [load, segment] = [find('LoadImage'), find('Qwen2VLFluxSAM2Segment')];
-    const scale = LiteGraph.createNode('ImageScale');
-    scale.pos = [0, 560];
-    app.graph.add(scale);
+    const [scale, preview] = ['ImageScaleBy', 'PreviewImage'].map((type, index) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [index * 800, 560];
+        app.graph.add(node);
+        return node;
+    });
+    scale.widgets.find(widget => widget.name === 'scale_by').value = 0.5;
     load.connect(0, scale, 0);
     scale.connect(0, segment, segment.findInputSlot('image'));
+    scale.connect(0, preview, 0);
 }"""
 
 
-def test_pixels_of_a_size_that_is_not_known(desk: Desk) -> None:
-    """A node between makes another picture of it; what is written stays."""
+def test_pixels_of_a_size_that_is_not_known(desk: Desk, server: ComfyServer) -> None:
+    """A node between makes another picture of it; what is written stays. A preview of that one tells the size."""
     desk.page.evaluate(CHOOSE, [desk.id, "pixels"])
     desk.page.evaluate(RESIZE)
-    desk.text = '[{"x": 1500, "y": 3}]'
+    desk.text = '[{"x": 150, "y": 3}]'
     desk.hints("picture's size")
     desk.click(0.5, 0.5)
     desk.press("Delete", "Enter")
-    assert desk.text == '[{"x": 1500, "y": 3}]'
+    assert desk.text == '[{"x": 150, "y": 3}]'
+    run(desk.page, server)
+    until(lambda: desk.button("New points lie").is_enabled())
+    place = point(*(share * SIDE / 2 for share in desk.click(0.8, 0.8)), decimals=0)
+    assert desk.text == points_of(point(150, 3), place)
 
 
 BROKEN = [
@@ -524,3 +533,19 @@ def test_words_are_in_both_languages(page: Page) -> None:
         chinese = languages["zh"][key]
         assert re.search(r"[\u4e00-\u9fff]", chinese), key
         assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", chinese)), key
+
+
+ARROWS = ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
+
+
+@pytest.mark.parametrize(
+    "page_name, arrows", [("Qwen2VLFluxSAM2Segment.md", "arrows"), ("Qwen2VLFluxSAM2Segment/zh.md", "方向键")]
+)
+def test_help_pages_name_every_key(root: Path, page_name: str, arrows: str) -> None:
+    code = (root / "web" / "sam2" / "gestures.js").read_text("utf-8")
+    actions = code.split("\n  actions(event) {")[1].split("\n  }\n")[0]
+    keys = set(re.findall(r"\b([A-Z]\w+): (?:by|remove|\(\))", actions))
+    assert len(keys) == 10, keys
+    text = (root / "web" / "docs" / page_name).read_text("utf-8").lower().replace(" ", "")
+    for key in keys | {"Shift"}:
+        assert (arrows if key in ARROWS else key.lower()) in text, key

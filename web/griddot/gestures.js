@@ -19,7 +19,7 @@ const WHEEL_STEP = 0.05; // of weight, for one notch
 const NOTCH = 100; // wheel pixels
 const STROKE = 0.55; // distance of painted dots, in radii
 
-/** @property {import("../panels/gestures.js").Board & OwnBoard} board */
+/** On a board that is an OwnBoard, too. */
 export class DotGestures extends Gestures {
   wheeled = 0;
 

@@ -144,12 +144,16 @@ function fileAt(address) {
   return pathname.endsWith("/view") && filename ? { filename, subfolder, type: type ?? "output" } : null;
 }
 
+/** They show what comes in, and give just that out in newer versions of ComfyUI. */
+const PASSING = new Set(["PreviewImage", "SaveImage"]);
+
 /** What another node shows of the same output, such as a preview beside the encoder. */
 function shownBeside(node, slot) {
   for (const id of node.outputs?.[slot]?.links ?? []) {
     const beside = node.graph?.getNodeById(node.graph.getLink(id)?.target_id);
     const file = beside && outputsOf(beside)?.images?.find((image) => image?.filename);
-    if (file && !beside.outputs?.some((output) => output.type === "IMAGE")) return loadedSource(file);
+    const passes = PASSING.has(beside?.type) || !beside?.outputs?.some((output) => output.type === "IMAGE");
+    if (file && passes) return loadedSource(file);
   }
   return null;
 }

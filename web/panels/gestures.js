@@ -196,8 +196,9 @@ export class Gestures {
 
   /** To choose the next or the one before. @param {1 | -1} by */
   turn(by) {
-    const { marks, selected, select } = this.board;
-    if (marks.length) select.call(this.board, (Math.max(selected, by > 0 ? -1 : 0) + by + marks.length) % marks.length);
+    const { marks, selected } = this.board;
+    const count = marks.length;
+    if (count) this.board.select((Math.max(selected, by > 0 ? -1 : 0) + by + count) % count);
   }
 
   /** The node's own menu opens where a right click is not for us. */

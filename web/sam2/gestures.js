@@ -21,7 +21,7 @@ const EDGE_GRAB = 6; // screen pixels beside a box's edge
 
 const labelOf = (sign) => (sign > 0 ? 1 : 0);
 
-/** @property {import("../panels/gestures.js").Board & OwnBoard} board */
+/** On a board that is an OwnBoard, too. */
 export class MarkGestures extends Gestures {
   /** A point before a corner before an edge; within a box there is room for points. */
   target(left, top, scale) {

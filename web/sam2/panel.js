@@ -10,15 +10,19 @@ import { UnitView } from "./view.js";
 
 /** @typedef {import("./marks.js").Mark} Mark */
 
+/** Pixels of a picture whose size is not known. @type {import("./marks.js").Unit} */
 const UNKNOWN = { name: "pixels", width: Infinity, height: Infinity };
-const [POINTS, BOXES] = [0, 1]; // places among the fields
+/** In the order of the fields: the points, the boxes. */
+const PARSE = [parsePoints, parseBoxes];
+const FORMAT = [formatPoints, formatBoxes];
 
 export class Sam2Panel extends Panel {
   unit = FRACTION;
-  /** The marks of each text that was read last, which is not written anew while they stay. @type {Mark[][]} */
-  readMarks = [[], []];
-  /** @type {string[]} */
-  readTexts = ["", ""];
+  /**
+   * The text of each field as it was read last, which is not written anew while its marks stay.
+   * @type {{text: string, marks: Mark[]}[]}
+   */
+  asRead = this.fields.map(() => ({ text: "", marks: [] }));
 
   // ---- elements
 
@@ -56,17 +60,17 @@ export class Sam2Panel extends Panel {
   }
 
   textsOf(marks) {
-    const own = [marks.filter(isPoint), marks.filter((mark) => !isPoint(mark))];
-    return [formatPoints, formatBoxes].map((format, index) => {
-      const same = own[index].length === this.readMarks[index].length && own[index].every((mark, at) => mark === this.readMarks[index][at]);
-      return same ? this.readTexts[index] : format(own[index]);
+    const split = [marks.filter(isPoint), marks.filter((mark) => !isPoint(mark))];
+    return split.map((own, index) => {
+      const { text, marks: before } = this.asRead[index];
+      const same = own.length === before.length && own.every((mark, place) => mark === before[place]);
+      return same ? text : FORMAT[index](own);
     });
   }
 
   marksIn(text, index) {
-    const marks = { [POINTS]: parsePoints, [BOXES]: parseBoxes }[index](text, this.unit);
-    this.readMarks[index] = marks;
-    this.readTexts[index] = text;
+    const marks = PARSE[index](text, this.unit);
+    this.asRead[index] = { text, marks };
     return marks;
   }
 
