@@ -344,10 +344,10 @@ export class Panel {
     if (around === this.around && resting && zoom === this.zoom && fresh === this.fresh) return;
     const relinked = links.some((linked, index) => linked !== fields[index].linked);
     fields.forEach((field, index) => (field.linked = links[index]));
-    const before = this.around;
+    const changed = around !== this.around || fresh !== this.fresh;
     Object.assign(this, { around, zoom, fresh });
     this.picture = this.choose([...this.ownPictures(), source].filter(Boolean));
-    if (around !== before) this.surroundingsChanged();
+    if (changed) this.surroundingsChanged();
     this.read(texts);
     if (relinked) this.announce();
   }
@@ -368,7 +368,7 @@ export class Panel {
     return [];
   }
 
-  /** What `look` has seen is another. */
+  /** What `look` has seen, or the last run, is another. */
   surroundingsChanged() {}
 
   /** @param {import("./background.js").Source[]} wanted @returns {HTMLImageElement | null} the first that can be had */
