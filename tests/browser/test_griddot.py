@@ -493,6 +493,7 @@ def held_key(desk: Desk) -> list[str]:
     """The first press, and what follows."""
     desk.page.keyboard.down("ArrowRight")
     texts = [desk.text]
+    desk.page.wait_for_timeout(100)  # a key repeats no sooner, and newer interfaces join what follows within 50 ms
     desk.canvas.evaluate(REPEAT, 5)
     texts.append(desk.text)
     desk.page.keyboard.up("ArrowRight")
