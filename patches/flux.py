@@ -20,6 +20,7 @@ import torch
 from comfy.controlnet import ControlBase
 from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..errors import InputError
 from .hidden_tokens import Placing, silenced, widened, with_room
@@ -29,8 +30,6 @@ HIDDEN = "qwen2vl_flux_hidden_tokens"
 BIAS = "qwen2vl_flux_token_bias"
 CONTROL_BIAS = "qwen2vl_flux_control_token_bias"
 KEY = "qwen2vl_flux"
-COMPILED = "torch.compile"
-"""Key of the wrapper with which ComfyUI's TorchCompileModel, and other packs' nodes by it, compile a MODEL."""
 
 
 def patch_model(model: ModelPatcher) -> ModelPatcher:
@@ -131,7 +130,7 @@ def _make_sure(executor, x, timestep, concatenated, context, control, transforme
     carried = {key for key in (HIDDEN, BIAS) if conds.get(key) is not None}
     arrived = transformer_options.get(KEY, set())
     missing = carried - arrived
-    if missing and extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILED, transformer_options):
+    if missing and extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILE_KEY, transformer_options):
         logging.info("FLUX runs uncompiled: no compiled graph knows the prompt or the focus of Qwen2VL-Flux.")
     with _uncompiled(transformer_options) if carried else contextlib.nullcontext():
         out = executor(x, timestep, concatenated, context, control, {**transformer_options, KEY: arrived}, **conds)
@@ -152,7 +151,7 @@ def _uncompiled(transformer_options: dict) -> contextlib.AbstractContextManager:
     """
     if hasattr(torch.compiler, "set_stance"):
         return torch.compiler.set_stance("force_eager")
-    if extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILED, transformer_options):
+    if extension.get_wrappers_with_key(extension.WrappersMP.APPLY_MODEL, COMPILE_KEY, transformer_options):
         raise InputError(
             "A MODEL compiled by TorchCompileModel takes no prompt, no focus in mode attention and no strength below 1 "
             "before PyTorch 2.6; take out TorchCompileModel, or update PyTorch."
