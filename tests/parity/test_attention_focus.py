@@ -237,7 +237,7 @@ def test_the_bias_is_one_row_for_all():
 
 def test_an_unpatched_flux_is_stopped(tiny, qwen2vl, tokens):
     given = conditioning(qwen2vl, focused(tokens, half(tokens), "attention"))
-    with pytest.raises(InputError, match="a focus in Qwen2VL-Flux's own form, which this MODEL would ignore"):
+    with pytest.raises(InputError, match="in Qwen2VL-Flux's own form, which this MODEL would ignore"):
         sample(load_transformer(tiny), given)
     plain = conditioning(qwen2vl, focused(tokens, half(tokens), "drop"))
     assert torch.isfinite(sample(load_transformer(tiny), plain)).all()
