@@ -44,9 +44,9 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # Windows portable's interpreter leaves it out
 
-from automation.arguments import LAST_PORT, USUAL_PORT, Parser, whole
-from automation.console import console
-from automation.installation import Problem, existing_comfyui, link_pack, python_in, run
+from client.arguments import LAST_PORT, USUAL_PORT, Parser, whole
+from client.console import console
+from client.installation import Problem, existing_comfyui, link_pack, python_in, run
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
@@ -362,18 +362,18 @@ def hand_over_to_comfyui(module: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def demo(arguments: list[str]) -> NoReturn:
-    from automation.options import demo_options
+    from client.demo_options import demo_options
 
     options = demo_options(arguments)  # before any set-up, and paths from here, not from the root
     settled = [f"--{name}={value}" for name, value in vars(options).items() if value is not None]
-    hand_over_to_comfyui("automation.demo", settled)
+    hand_over_to_comfyui("client.demo", settled)
 
 
 def serve(arguments: list[str]) -> NoReturn:
     parser = Parser(prog="dev.py serve", description="ComfyUI with the pack, until Ctrl-C.")
     parser.add_argument("--port", type=whole(1, LAST_PORT), default=USUAL_PORT, help="default: %(default)s")
     port = parser.parse_args(arguments).port
-    hand_over_to_comfyui("automation.serve", [f"--port={port}"])
+    hand_over_to_comfyui("client.serve", [f"--port={port}"])
 
 
 def test(arguments: list[str]) -> NoReturn:
@@ -459,7 +459,7 @@ def thumbnails(arguments: list[str]) -> NoReturn:
     parser.add_argument("--into", type=Path, default=ROOT, metavar="DIR", help="for these two folders (%(default)s)")
     into = parser.parse_args(arguments).into.absolute()
     folder, python = comfyui()
-    command = [*as_main(training(python), "thumbnails"), f"--into={into}"]
+    command = [*as_main(training(python), "lab.thumbnails"), f"--into={into}"]
     hand_over(command, COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
 
 

@@ -23,7 +23,7 @@ def main() -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         sys.path.insert(0, str(Path(__file__).resolve().parent))  # Windows portable's interpreter leaves it out
 
-        from automation.generate_command import main as run
+        from client.generate_command import main as run
 
         run()
     except KeyboardInterrupt:  # at any time, also while modules are imported

@@ -13,22 +13,16 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
 from typing import NoReturn
 
-# the pack's own __init__.py would import ComfyUI
-pack = sys.modules.setdefault("qwen2vl_flux_pack", ModuleType("qwen2vl_flux_pack"))
-pack.__path__ = [str(Path(__file__).resolve().parent)]
-
-from qwen2vl_flux_pack.errors import CheckpointError, InputError  # noqa: E402
-from qwen2vl_flux_pack.training.options import training_options  # noqa: E402
+from systems.common.errors import CheckpointError, InputError
+from training.qwen2vl_flux.options import training_options
 
 
 def main() -> None:
     options = training_options(sys.argv[1:])
     with one_sentence("train.py", f"--resume goes on from the newest checkpoint in {options.output}"):
-        from qwen2vl_flux_pack.training.run import run
+        from training.qwen2vl_flux.run import run
 
         run(options)
 
@@ -36,7 +30,7 @@ def main() -> None:
 def demo() -> None:
     """`dev.py train-demo`."""
     with one_sentence("train-demo", "the same command goes on from there"):
-        from qwen2vl_flux_pack.training.demo.make import main as make
+        from lab.demo.make import main as make
 
         make(sys.argv[1:])
 
@@ -45,7 +39,8 @@ def demo() -> None:
 def one_sentence(program: str, remedy: str) -> Iterator[None]:
     """Show how the training goes, and end the program with one sentence when it cannot go on."""
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
-    logging.getLogger(pack.__name__).setLevel(logging.INFO)
+    for package in ("training", "lab"):
+        logging.getLogger(package).setLevel(logging.INFO)
 
     def fail(sentence: object, status: int = 1) -> NoReturn:
         print(f"{program}: {sentence}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from automation.arguments import BUNDLED, checkpoint, folder, whole
+from client.arguments import BUNDLED, checkpoint, folder, whole
 
 from . import annotators, encoder, focus, imports, interrupts, memory, pictures, segmentation
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from .comfyui import start_comfyui
 from .others import in_turns, measured_there
-from .pack import import_pack, start_comfyui
 
 SIDES = (480, 640)
 
@@ -19,7 +19,6 @@ def run() -> str:
 def measure() -> str:
     """One line of text for depth and one for lines."""
     start_comfyui()
-    import_pack()
     import cv2
     import torch
 
@@ -34,7 +33,7 @@ def _depth(place: Path, picture) -> str:
     import torch
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
-    from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
+    from systems.annotators.depth_anything.annotator import load_depth_anything
 
     backbone = Dinov2Config(
         image_size=518, hidden_size=384, num_attention_heads=6, out_indices=[3, 6, 9, 12], reshape_hidden_states=False
@@ -60,7 +59,7 @@ def _lines(place: Path, picture) -> str:
     from controlnet_aux import AnylineDetector
     from controlnet_aux.teed.ted import TED
 
-    from qwen2vl_flux_pack.models.anyline import load_anyline
+    from systems.annotators.anyline.annotator import load_anyline
 
     torch.save(TED().state_dict(), place / "MTEED.pth")
     detector = AnylineDetector.from_pretrained(str(place), filename="MTEED.pth")

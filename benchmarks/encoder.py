@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .pack import import_pack, start_comfyui
+from .comfyui import start_comfyui
 
 TOKENS = 512
 TURNS = 5
@@ -16,10 +16,9 @@ TURNS = 5
 def run() -> str:
     """Ratio of medians, as text."""
     start_comfyui()
-    import_pack()
     import torch
 
-    from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+    from systems.qwen2vl_flux.encoder import load_qwen2vl
 
     from . import random_checkpoint
 
@@ -59,8 +58,8 @@ def _transformers(folder: Path, raw: dict):
     from transformers import Qwen2VLConfig, Qwen2VLModel
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from qwen2vl_flux_pack.checkpoints.files import WeightFiles
-    from qwen2vl_flux_pack.checkpoints.qwen2vl import PUBLISHED_PREFIX_IDS
+    from systems.common.weights.shards import WeightFiles
+    from systems.qwen2vl_flux.checkpoint import PUBLISHED_PREFIX_IDS
 
     rope = {"rope_type": "default", "rope_theta": raw["rope_theta"], **raw["rope_scaling"]}
     text = {key: value for key, value in raw.items() if key not in ("vision_config", "rope_scaling", "architectures")}

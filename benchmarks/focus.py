@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .comfyui import start_comfyui
 from .others import in_turns
-from .pack import import_pack, start_comfyui
 
 WIDTH, HEADS, BLOCKS = 1024, 8, (2, 4)
 IMAGE_TOKENS, TEXT_TOKENS = 1024, 512
@@ -12,13 +12,12 @@ IMAGE_TOKENS, TEXT_TOKENS = 1024, 512
 def run() -> str:
     """Ratio of medians, as text."""
     start_comfyui()
-    import_pack()
     import comfy.ops
     import torch
     from comfy.ldm.flux.model import Flux
 
-    from qwen2vl_flux_pack.checkpoints.flux import FLUX1_AXES
-    from qwen2vl_flux_pack.patches.token_bias import Biasing, bias_of
+    from systems.common.comfy.attention_bias import Biasing, bias_of
+    from systems.common.comfy.diffusers_flux import FLUX1_AXES
 
     torch.manual_seed(0)
     flux = Flux(

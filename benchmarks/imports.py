@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import json
 import statistics
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from .pack import ROOT, import_pack, start_comfyui
+from .comfyui import ROOT, start_comfyui
 
 RUNS = 5
 WATCHED = ("transformers", "cv2", "diffusers", "accelerate", "peft", "sam2")
@@ -23,14 +24,16 @@ def measure() -> dict:
 
     def watching(name, globals=None, locals=None, fromlist=(), level=0):
         package = (globals or {}).get("__name__", "")
-        if package.startswith("qwen2vl_flux_pack") and level == 0 and name.split(".")[0] in WATCHED:
+        if package.startswith(str(ROOT).replace(".", "_x_")) and level == 0 and name.split(".")[0] in WATCHED:
             asked_for.add(name)
         return own_import(name, globals, locals, fromlist, level)
+
+    import nodes
 
     builtins.__import__ = watching
     try:
         began = time.perf_counter()
-        import_pack()
+        assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes"))
         seconds = time.perf_counter() - began
     finally:
         builtins.__import__ = own_import

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from .pack import import_pack, start_comfyui
+from .comfyui import start_comfyui
 
 TOKENS = (512, 3072)
 """The usual number, whose attention is one part, and one whose attention is two."""
@@ -19,12 +19,11 @@ PAIRS = 7
 def run() -> str:
     """Medians of the ratios of pairs, as text, in the processor time of one thread: several spin while they wait."""
     start_comfyui()
-    import_pack()
     import torch
     from comfy.ldm.modules.attention import attention_pytorch
 
-    from qwen2vl_flux_pack.models import qwen2vl_network
-    from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+    from systems.qwen2vl_flux import network as qwen2vl_network
+    from systems.qwen2vl_flux.encoder import load_qwen2vl
 
     from . import random_checkpoint
 

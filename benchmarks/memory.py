@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .pack import ROOT, import_pack, start_comfyui
+from .comfyui import ROOT, start_comfyui
 
 DTYPES = ("default", "fp8_e4m3fn")
 
@@ -17,8 +17,7 @@ DTYPES = ("default", "fp8_e4m3fn")
 def measure(folder: str, weight_dtype: str) -> dict:
     """Bytes of the weights kept, and by how many the process's resident memory rose at its highest."""
     start_comfyui()
-    import_pack()
-    from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+    from systems.qwen2vl_flux.encoder import load_qwen2vl
 
     before = resident("VmRSS")
     restart_high_water()

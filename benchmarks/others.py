@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .pack import ROOT
+from .comfyui import ROOT
 
 TURNS = 3
 MEASURE = """

@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .comfyui import ROOT, start_comfyui
 from .others import in_turns, measured_there
-from .pack import ROOT, import_pack, start_comfyui
 
 SIZE = (768, 1024)
 SMALL, LARGE = (1500, 2000), (3000, 4000)
@@ -22,7 +22,6 @@ def run() -> str:
 def measure() -> str:
     """One line of text for a picture and a point, and one for overlays."""
     start_comfyui()
-    import_pack()
     return f"{_predicted()}\n{_overlaid()}"
 
 
@@ -31,8 +30,8 @@ def _predicted() -> str:
     from sam2.build_sam import build_sam2
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    from qwen2vl_flux_pack.models.sam2 import at_picture_size, load_sam2, pixels_of
-    from qwen2vl_flux_pack.points import Point, Prompt
+    from systems.annotators.sam2.annotator import at_picture_size, load_sam2, pixels_of
+    from systems.annotators.sam2.points import Point, Prompt
 
     sys.path.append(str(ROOT / "tests"))
     from annotator_weights import write_sam2
@@ -66,7 +65,7 @@ def _predicted() -> str:
 def _overlaid() -> str:
     import torch
 
-    from qwen2vl_flux_pack.models.sam2_overlay import overlay
+    from systems.annotators.sam2.overlay import overlay
 
     generator = torch.Generator().manual_seed(0)
     of = {size: [torch.rand(*size, *more, generator=generator) for more in ((3,), ())] for size in (SMALL, LARGE)}

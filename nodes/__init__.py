@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..checkpoints import annotators as annotator_files
-from ..checkpoints import folders
+from ..systems.annotators import files as annotator_files
+from ..systems.common.comfy import folders
 from . import loaded_pictures
 from .annotators import (
     Qwen2VLFluxAnyLineLoader,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from .. import points as prompts
-from ..checkpoints.annotators import annotator_file, list_files
-from ..errors import InputError
-from ..models import anyline as line_detector
-from ..models import depth_anything as depth_estimator
-from ..models import sam2 as segment_anything
-from ..pictures import check_picture
+from ..systems.annotators.anyline import annotator as line_detector
+from ..systems.annotators.depth_anything import annotator as depth_estimator
+from ..systems.annotators.files import annotator_file, list_files
+from ..systems.annotators.sam2 import annotator as segment_anything
+from ..systems.annotators.sam2 import points as prompts
+from ..systems.common.errors import InputError
+from ..systems.common.images import check_picture
 from .checked import CheckedNode
 from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
 

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 
 from comfy_api.latest import io
 
-from ..errors import InputError, plain, quoted
+from ..systems.common.errors import InputError, plain, quoted
 from .types import BELONGS
 
 LISTED = 150  # characters of a choice's options that a sentence names

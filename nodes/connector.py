@@ -5,9 +5,9 @@ from __future__ import annotations
 import comfy.sd
 from comfy_api.latest import io
 
-from ..models.qwen2vl import Qwen2VL
-from ..patches.conditioning import conditioning_of
-from ..tokens import ImageTokens
+from ..systems.qwen2vl_flux.conditioning import conditioning_of
+from ..systems.qwen2vl_flux.encoder import Qwen2VL
+from ..systems.qwen2vl_flux.tokens import ImageTokens
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 

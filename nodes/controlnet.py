@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..checkpoints.controlnet import controlnet_folder, list_controlnets, load_controlnet
-from ..patches.union_control import MODES, with_mode
+from ..systems.flux_union.checkpoint import controlnet_folder, list_controlnets, load_controlnet
+from ..systems.flux_union.control import MODES, with_mode
 from .checked import CheckedNode
 from .types import CATEGORY
 

@@ -12,10 +12,10 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from .. import focus
-from ..errors import InputError, plain
-from ..pictures import thumbnail
-from ..tokens import ImageTokens
+from ..systems.common.errors import InputError, plain
+from ..systems.common.images import thumbnail
+from ..systems.qwen2vl_flux import focus
+from ..systems.qwen2vl_flux.tokens import ImageTokens
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
 

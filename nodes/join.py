@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..tokens import ImageTokens, joined
+from ..systems.qwen2vl_flux.tokens import ImageTokens, joined
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
 

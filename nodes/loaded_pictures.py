@@ -14,7 +14,7 @@ import folder_paths
 from aiohttp import web
 from PIL import Image
 
-from ..pictures import thumbnail
+from ..systems.common.images import thumbnail
 
 ADDRESS = "/qwen2vl_flux/loaded"
 SIDE = 1024

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..checkpoints import flux, text
-from ..checkpoints.folders import checkpoint_folder, list_checkpoints
-from ..models import qwen2vl
-from ..patches.flux import patch_model
+from ..systems.common.comfy import diffusers_flux as flux
+from ..systems.common.comfy import diffusers_text as text
+from ..systems.common.comfy.folders import checkpoint_folder, list_checkpoints
+from ..systems.qwen2vl_flux import encoder as qwen2vl
+from ..systems.qwen2vl_flux.patch import patch_model
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel
 

@@ -6,8 +6,8 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
-from .. import pictures
-from ..sizes import PUBLISHED_SIDE, PUBLISHED_SIZES
+from ..systems.common import images as pictures
+from ..systems.common.sizes import PUBLISHED_SIDE, PUBLISHED_SIZES
 from .checked import CheckedNode
 from .types import CATEGORY
 

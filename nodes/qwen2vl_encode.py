@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..models.qwen2vl import Qwen2VL
+from ..systems.qwen2vl_flux.encoder import Qwen2VL
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 

@@ -6,10 +6,10 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
-from ..errors import InputError
-from ..patches.pure_noise import PureNoise
-from ..schedules import flux_sigmas
-from ..sizes import PUBLISHED_SIDE, PUBLISHED_SIZES, output_size
+from ..systems.common.errors import InputError
+from ..systems.common.schedules import flux_sigmas
+from ..systems.common.sizes import PUBLISHED_SIDE, PUBLISHED_SIZES, output_size
+from ..systems.qwen2vl_flux.noise import PureNoise
 from .checked import CheckedNode
 from .types import CATEGORY
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from comfy_api.latest import io
 
-from ..models.anyline import AnyLine
-from ..models.depth_anything import DepthAnything
-from ..models.qwen2vl import Qwen2VL
-from ..models.sam2 import Sam2
-from ..tokens import ImageTokens
+from ..systems.annotators.anyline.annotator import AnyLine
+from ..systems.annotators.depth_anything.annotator import DepthAnything
+from ..systems.annotators.sam2.annotator import Sam2
+from ..systems.qwen2vl_flux.encoder import Qwen2VL
+from ..systems.qwen2vl_flux.tokens import ImageTokens
 
 Qwen2VLModel = io.Custom("QWEN2VL")
 Qwen2VLTokens = io.Custom("QWEN2VL_TOKENS")

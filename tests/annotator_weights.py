@@ -139,7 +139,7 @@ def write_sam2(path: Path, variant: str = "tiny", version: str = "2.1") -> Path:
 
 def sam2_shapes(variant: str, version: str = "2.1") -> dict[str, tuple[int, ...]]:
     """All tensors of a published SAM 2 file, the video part too. tests/parity loads it in Meta's own code, strictly."""
-    from qwen2vl_flux_pack.checkpoints.sam2 import VARIANTS, image_shapes
+    from systems.annotators.sam2.checkpoint import VARIANTS, image_shapes
 
     shapes = image_shapes(next(known for known in VARIANTS if known.name == variant))
     shapes |= {"maskmem_tpos_enc": (7, 1, 1, 64), "no_mem_pos_enc": (1, 1, 256), "no_obj_ptr": (1, 256)}

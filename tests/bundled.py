@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from qwen2vl_flux_pack.automation.graphs import (
+from client.qwen2vl_flux.graph import (
     PAINTED,
     Hint,
     Object,

@@ -1,8 +1,7 @@
-"""The pack as the module `qwen2vl_flux_pack` beside a real ComfyUI, in this process and as a server."""
+"""A real ComfyUI, in this process and as a server."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -20,26 +19,20 @@ FRONTEND = ["--front-end-root", os.environ["FRONTEND_ROOT"]] if os.environ.get("
 """The web interface in place of the one that ComfyUI's requirements name, for its servers."""
 
 
-def _import_pack() -> None:
-    # the pack's own folder nodes/ would shadow ComfyUI's nodes.py
-    sys.path[:] = [str(COMFYUI), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, COMFYUI))]
+def _start_comfyui() -> None:
+    sys.path.insert(0, str(COMFYUI))  # ahead of the pack's own folder nodes/, which would shadow ComfyUI's nodes.py
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the server beside us
     os.environ.setdefault("MKL_CBWR", "COMPATIBLE")  # sums in one order on every processor, that of the goldens
     import torch
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
-    spec = importlib.util.spec_from_file_location(
-        "qwen2vl_flux_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[spec.name])
 
 
-_import_pack()
+_start_comfyui()
 
-from qwen2vl_flux_pack.automation.client import ComfyClient  # noqa: E402
-from qwen2vl_flux_pack.automation.server import ComfyServer  # noqa: E402
+from client.comfy_client import ComfyClient  # noqa: E402
+from client.server import ComfyServer  # noqa: E402
 
 
 class _PackIsNoTestPackage:

@@ -9,8 +9,8 @@ import torch
 from goldens import seeded_weight
 from safetensors.torch import save_file
 
-from qwen2vl_flux_pack.checkpoints.controlnet import STEM, controlnet_shapes
-from qwen2vl_flux_pack.checkpoints.folders import DEMO
+from systems.common.comfy.folders import DEMO
+from systems.flux_union.checkpoint import STEM, controlnet_shapes
 
 
 def write_union(folder: Path, modes: int | None = 10, shards: int = 1, **entries: object) -> Path:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.server import ComfyServer
 
 PATIENCE = 60.0
 

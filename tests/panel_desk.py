@@ -13,7 +13,7 @@ from interface import PATIENCE
 from PIL import Image
 from playwright.sync_api import Page
 
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.server import ComfyServer
 
 EDGE = 8  # canvas pixels around the picture
 FOLD = 100  # ms; newer interfaces take what follows a step within 50 ms into it, sooner than a hand could

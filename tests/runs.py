@@ -7,9 +7,9 @@ from urllib.request import Request, urlopen
 
 from PIL import Image, ImageStat
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.graphs import node
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.comfy_client import ComfyClient
+from client.qwen2vl_flux.graph import node
+from client.server import ComfyServer
 
 
 def history(server: ComfyServer) -> dict[str, dict]:

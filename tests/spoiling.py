@@ -6,7 +6,7 @@ import copy
 import json
 import urllib.request
 
-from qwen2vl_flux_pack.automation.graphs import node
+from client.qwen2vl_flux.graph import node
 
 
 def history(server) -> set[str]:

@@ -7,7 +7,7 @@ import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from goldens import golden
 
-from qwen2vl_flux_pack.schedules import flux_sigmas
+from systems.common.schedules import flux_sigmas
 
 
 def sample(model, positive: list, negative: list | None = None, cfg: float = 1.0, batch: int = 1) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""The published training recipe of Qwen2VL-Flux, for the real checkpoint and for small ones alike."""
+"""The training loop, and a folder with the recipe of each system; never imports ComfyUI."""

@@ -6,9 +6,9 @@ import math
 
 from PIL import Image, ImageOps
 
-from ..errors import InputError
-from ..focus import Dot
-from ..sizes import STEP
+from systems.common.errors import InputError
+from systems.common.sizes import STEP
+from systems.qwen2vl_flux.focus import Dot
 
 ASPECTS = {"16:9": 16 / 9, "2:1": 2.0, "2.35:1": 2.35, "1:1": 1.0, "1:2": 0.5}
 """Width over height of the published buckets."""

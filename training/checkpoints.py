@@ -21,11 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoints.files import WeightFiles, read_json, read_pt, read_state
-from ..checkpoints.qwen2vl import open_encoder
-from ..errors import CheckpointError, InputError
-from .networks import STEM
+from systems.common.errors import CheckpointError, InputError
+from systems.common.weights.shards import WeightFiles, read_json, read_pt, read_state
+from systems.qwen2vl_flux.checkpoint import open_encoder
+
 from .output import Output, settled
+from .qwen2vl_flux.networks import STEM
 
 if TYPE_CHECKING:
     from .learner import Learner

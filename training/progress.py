@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..errors import InputError
+from systems.common.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from ..errors import InputError
-from ..focus import Dot, parse_dots
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.focus import Dot, parse_dots
 
 COLUMNS = ("image", "prompt", "reference", "focus")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -15,15 +15,16 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, Ini
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from ..errors import InputError, plain
+from systems.common.errors import InputError, plain
+
 from . import checkpoints
 from .batches import Batch, Batches, generator_for
 from .curve import draw_curve
-from .flow import Objective
 from .learner import Learner
-from .networks import Networks
 from .output import Output
 from .progress import Diverged, Progress
+from .qwen2vl_flux.flow import Objective
+from .qwen2vl_flux.networks import Networks
 from .recipe import Recipe
 from .schedule import Trapezoid
 

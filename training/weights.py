@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from ..checkpoints.files import WeightFiles, check_layout
+from systems.common.weights.shards import WeightFiles, check_layout
 
 
 def fill(

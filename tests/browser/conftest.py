@@ -9,7 +9,7 @@ import pytest
 from interface import opened
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.server import ComfyServer
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [

@@ -12,8 +12,8 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import MAX_DOTS, Dot, focus_map, parse_dots
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.focus import MAX_DOTS, Dot, focus_map, parse_dots
 
 SITE = "http://griddot.test/"  # answered from the folder, never asked for in the network
 IN_MODULE = "async ([name, ...values]) => { return (await import('/griddot/arithmetic.js'))[name](...values); }"

@@ -17,9 +17,9 @@ from panel_desk import ENDED, FRAMES, LOOK, TRACKER, PanelDesk, run, until
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.server import ComfyServer
-from qwen2vl_flux_pack.focus import EXAMPLE, focus_map, parse_dots
+from client.comfy_client import ComfyClient
+from client.server import ComfyServer
+from systems.qwen2vl_flux.focus import EXAMPLE, focus_map, parse_dots
 
 BUILD = """async picture => {
     [...app.graph.nodes].forEach(node => app.graph.remove(node));

@@ -16,11 +16,11 @@ from panel_desk import LOOK, PanelDesk, run, until
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.graphs import node
-from qwen2vl_flux_pack.automation.server import ComfyServer
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.points import MOST_BOXES, MOST_POINTS, in_fractions, parse_boxes, parse_points
+from client.comfy_client import ComfyClient
+from client.qwen2vl_flux.graph import node
+from client.server import ComfyServer
+from systems.annotators.sam2.points import MOST_BOXES, MOST_POINTS, in_fractions, parse_boxes, parse_points
+from systems.common.errors import InputError
 
 SAM2 = "sam2.1_panel_tiny.safetensors"
 SIDE = 1536  # of the picture, more than is shown

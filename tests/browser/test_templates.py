@@ -13,8 +13,8 @@ from bundled import FOLDER, GRAPHS, ON_DEMO, canonical
 from interface import PATIENCE, each_renderer
 from playwright.sync_api import Locator, Page
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.comfy_client import ComfyClient
+from client.server import ComfyServer
 
 REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
 COMPLETE = [*ON_DEMO, "inpaint", "controlnet_inpaint"]

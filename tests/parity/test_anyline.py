@@ -8,9 +8,9 @@ import torch
 from annotator_weights import write_mteed
 from PIL import Image
 
-from qwen2vl_flux_pack.models import anyline as detector
-from qwen2vl_flux_pack.models.anyline import load_anyline
-from qwen2vl_flux_pack.models.resampling import resize_area, resize_lanczos, resize_linear
+from systems.annotators.anyline import annotator as detector
+from systems.annotators.anyline.annotator import load_anyline
+from systems.common.opencv_resize import resize_area, resize_lanczos, resize_linear
 
 RESOLUTIONS = {
     1280: ["photograph", "flat"],

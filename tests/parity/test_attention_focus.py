@@ -15,16 +15,16 @@ from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from PIL import Image
 from two_steps import sample
 
-from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import focus_map, focused, parse_dots
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.patches.conditioning import conditioning_of
-from qwen2vl_flux_pack.patches.flux import attach, patch_model
-from qwen2vl_flux_pack.patches.token_bias import joined, over_keys
-from qwen2vl_flux_pack.patches.union_control import with_mode
-from qwen2vl_flux_pack.schedules import flux_sigmas
+from systems.common.comfy.attention_bias import joined, over_keys
+from systems.common.comfy.diffusers_flux import load_transformer
+from systems.common.errors import InputError
+from systems.common.schedules import flux_sigmas
+from systems.flux_union.checkpoint import load_controlnet
+from systems.flux_union.control import with_mode
+from systems.qwen2vl_flux.conditioning import conditioning_of
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.focus import focus_map, focused, parse_dots
+from systems.qwen2vl_flux.patch import attach, patch_model
 
 LIMIT = 1e-5
 

@@ -17,11 +17,11 @@ from goldens import golden, relative_error
 from nodes import ConditioningSetTimestepRange
 from two_steps import sample
 
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.patches.flux import attach, patch_model
-from qwen2vl_flux_pack.patches.token_bias import bias_of
-from qwen2vl_flux_pack.schedules import flux_sigmas
+from systems.common.comfy.attention_bias import bias_of
+from systems.common.comfy.diffusers_flux import load_transformer
+from systems.common.errors import InputError
+from systems.common.schedules import flux_sigmas
+from systems.qwen2vl_flux.patch import attach, patch_model
 
 STEPS = 6
 

@@ -15,9 +15,9 @@ from annotator_weights import depth_shapes, write_depth, write_depth_folder
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from qwen2vl_flux_pack.checkpoints.depth_anything import VARIANTS
-from qwen2vl_flux_pack.models import depth_anything_network as network
-from qwen2vl_flux_pack.models.depth_anything import DepthAnything, load_depth_anything, pixels_of
+from systems.annotators.depth_anything import network
+from systems.annotators.depth_anything.annotator import DepthAnything, load_depth_anything, pixels_of
+from systems.annotators.depth_anything.checkpoint import VARIANTS
 
 LIMIT, PIXELS = 2e-5, 1e-6
 SIZES = {"wide": (300, 420), "square": (518, 518), "tall": (600, 501), "tiny": (1, 1), "narrow": (41, 60)}

@@ -12,10 +12,11 @@ from comfy_extras.nodes_model_advanced import ModelSamplingFlux
 from goldens import golden, picture, relative_error, stand_in_latent
 from nodes import ConditioningZeroOut
 
-from qwen2vl_flux_pack import focus, schedules
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.patches.flux import attach, patch_model
+from systems.common import schedules
+from systems.common.comfy.diffusers_flux import load_transformer
+from systems.qwen2vl_flux import focus
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.patch import attach, patch_model
 
 LIMIT = 5e-6
 STEPS, WIDTH, HEIGHT = 8, 192, 128

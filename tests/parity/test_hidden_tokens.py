@@ -13,13 +13,13 @@ from comfy.ldm.flux.model import Flux
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from goldens import golden, picture, relative_error
 from nodes import ControlNetApplyAdvanced
+from pack import NODES
 
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.nodes.connector import Qwen2VLConnector
-from qwen2vl_flux_pack.patches.flux import attach, patch_model
-from qwen2vl_flux_pack.schedules import flux_sigmas
+from systems.common.comfy.diffusers_flux import load_transformer, load_vae
+from systems.common.errors import InputError
+from systems.common.schedules import flux_sigmas
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.patch import attach, patch_model
 
 HINT = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(1))
 
@@ -67,7 +67,7 @@ def test_control_tokens_are_the_control_nets_own(tiny, flux, vae, control_net):
     control = qwen2vl.encode(picture("astronaut_512.png"), 40)
     length = min(tokens.embeddings.shape[1], control.embeddings.shape[1])
     assert tokens.embeddings.shape[1] != control.embeddings.shape[1]
-    ((context, options),) = Qwen2VLConnector.execute(qwen2vl, tokens, control_tokens=control).args[0]
+    ((context, options),) = NODES["Qwen2VLConnector"].execute(qwen2vl, tokens, control_tokens=control).args[0]
     assert torch.equal(context, qwen2vl.connect(tokens)[:, :length])
     assert torch.equal(options["cross_attn_controlnet"], qwen2vl.connect(control)[:, :length])
 
@@ -159,4 +159,4 @@ def test_tokens_of_another_checkpoint(tiny):
     qwen2vl = load_qwen2vl(tiny)
     tokens = qwen2vl.encode(picture("img_crop_301x197.png"), 16)
     with pytest.raises(InputError, match="made by checkpoint 'other'"):
-        Qwen2VLConnector.execute(qwen2vl, replace(tokens, checkpoint="other"))
+        NODES["Qwen2VLConnector"].execute(qwen2vl, replace(tokens, checkpoint="other"))

@@ -13,17 +13,15 @@ from comfy_extras.nodes_flux import FluxGuidance
 from comfy_extras.nodes_sd3 import EmptySD3LatentImage
 from goldens import DATA, StandInVAE, golden, picture, relative_error
 from nodes import ControlNetApplyAdvanced, SetLatentNoiseMask, VAEEncode
+from pack import NODES
 from PIL import Image
 
-from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.nodes.controlnet import FluxUnionControlMode
-from qwen2vl_flux_pack.nodes.prepare import Qwen2VLFluxPrepareImage
-from qwen2vl_flux_pack.nodes.sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas
-from qwen2vl_flux_pack.patches.conditioning import conditioning_of
-from qwen2vl_flux_pack.patches.flux import attach, patch_model
-from qwen2vl_flux_pack.tokens import ImageTokens
+from systems.common.comfy.diffusers_flux import load_transformer
+from systems.flux_union.checkpoint import load_controlnet
+from systems.qwen2vl_flux.conditioning import conditioning_of
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.patch import attach, patch_model
+from systems.qwen2vl_flux.tokens import ImageTokens
 
 LIMIT = 5e-6
 STEPS, STRENGTH = 8, 0.8
@@ -76,7 +74,7 @@ def conditioning(tiny) -> Conditioning:
     return make
 
 
-def controlled(given: list, control_net, hints, node=FluxUnionControlMode) -> list:
+def controlled(given: list, control_net, hints, node=NODES["FluxUnionControlMode"]) -> list:
     """The conditioning after a chain of ControlNets in the published order."""
     for name, mode, scale in hints:
         one = node.execute(control_net, mode)[0]
@@ -89,9 +87,9 @@ def sample(model, given: list, *, latent: dict | None = None, guidance=3.5, stre
     """Final latents as FLUX sees them; without a latent the picture's own size starts from pure noise."""
     noise, pure = Noise(), latent is None
     latent = EmptySD3LatentImage.execute(192, 128, 1)[0] if pure else latent
-    sigmas = Qwen2VLFluxSigmas.execute(STEPS, strength, latent)[0]
+    sigmas = NODES["Qwen2VLFluxSigmas"].execute(STEPS, strength, latent)[0]
     if pure:
-        noise = Qwen2VLFluxPureNoise.execute(noise, sigmas)[0]
+        noise = NODES["Qwen2VLFluxPureNoise"].execute(noise, sigmas)[0]
     guider = BasicGuider.execute(model, FluxGuidance.execute(given, guidance)[0])[0]
     sampler = KSamplerSelect.execute("euler")[0]
     with torch.inference_mode():
@@ -100,7 +98,7 @@ def sample(model, given: list, *, latent: dict | None = None, guidance=3.5, stre
 
 
 def image_latent(masked: bool = False, soft: bool = False) -> dict:
-    image, prepared, *_ = Qwen2VLFluxPrepareImage.execute(picture("img_a_192x128.png"), mask()).args
+    image, prepared, *_ = NODES["Qwen2VLFluxPrepareImage"].execute(picture("img_a_192x128.png"), mask()).args
     (latent,) = VAEEncode().encode(VAE, image)
     if not masked:
         return latent
@@ -112,7 +110,7 @@ def error(latents: torch.Tensor, name: str) -> float:
 
 
 def test_the_picture_is_taken_as_it_is():
-    image, _, width, height = Qwen2VLFluxPrepareImage.execute(picture("img_a_192x128.png")).args
+    image, _, width, height = NODES["Qwen2VLFluxPrepareImage"].execute(picture("img_a_192x128.png")).args
     assert torch.equal(image, picture("img_a_192x128.png")) and (width, height) == (192, 128)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from goldens import relative_error
 
-from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
-from qwen2vl_flux_pack.patches.prompts import encode_prompt
+from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.qwen2vl_flux.prompts import encode_prompt
 
 LIMIT = 5e-6
 TOKENIZER = Path(comfy.text_encoders.__path__[0]) / "t5_tokenizer"

@@ -14,8 +14,8 @@ import torch
 from annotator_weights import write_sam2
 from goldens import relative_error
 
-from qwen2vl_flux_pack.models.sam2 import Sam2, at_picture_size, load_sam2, pixels_of
-from qwen2vl_flux_pack.points import Box, Point, Prompt
+from systems.annotators.sam2.annotator import Sam2, at_picture_size, load_sam2, pixels_of
+from systems.annotators.sam2.points import Box, Point, Prompt
 
 LIMIT = 1e-5
 WRONG = 1e-4

@@ -10,8 +10,8 @@ import torch
 from goldens import relative_error
 from PIL import Image
 
-from qwen2vl_flux_pack.checkpoints.files import WeightFiles
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+from systems.common.weights.shards import WeightFiles
+from systems.qwen2vl_flux.encoder import load_qwen2vl
 
 LIMIT = 5e-6
 CHAT = (

@@ -16,13 +16,13 @@ from goldens import StandInVAE, golden, picture, relative_error, seeded_weight
 from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from two_steps import sample
 
-from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
-from qwen2vl_flux_pack.checkpoints.entries import Entries
-from qwen2vl_flux_pack.checkpoints.flux import flux_params, load_transformer
-from qwen2vl_flux_pack.checkpoints.folders import DEMO
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.patches.flux import PatchedModelGuard, attach, patch_model
-from qwen2vl_flux_pack.patches.union_control import MODES, UnionControlNet, with_mode
+from systems.common.comfy.diffusers_flux import flux_params, load_transformer
+from systems.common.comfy.folders import DEMO
+from systems.common.errors import InputError
+from systems.common.weights.config import Entries
+from systems.flux_union.checkpoint import load_controlnet
+from systems.flux_union.control import MODES, UnionControlNet, with_mode
+from systems.qwen2vl_flux.patch import PatchedModelGuard, attach, patch_model
 
 
 @pytest.fixture(scope="module")

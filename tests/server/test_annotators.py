@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
-from qwen2vl_flux_pack.automation.server import ComfyServer
-from qwen2vl_flux_pack.models.anyline import load_anyline
-from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
+from client.comfy_client import ComfyClient, NodeFailed, PromptRejected
+from client.server import ComfyServer
+from systems.annotators.anyline.annotator import load_anyline
+from systems.annotators.depth_anything.annotator import load_depth_anything
 
 DEPTH, LINES = "small/depth-anything-v2/depth_anything_v2_vits.pth", "small/anyline/MTEED.pth"
 

@@ -16,12 +16,12 @@ from comfy.text_encoders.pixart_t5 import PixArtTokenizer
 from sentences import one_sentence
 from spoiling import changed, history, shown
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
-from qwen2vl_flux_pack.automation.graphs import node, variation
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.patches.flux import patch_model
-from qwen2vl_flux_pack.patches.prompts import encode_prompt
-from qwen2vl_flux_pack.pictures import check_picture
+from client.comfy_client import ComfyClient, NodeFailed, PromptRejected
+from client.qwen2vl_flux.graph import node, variation
+from systems.common.errors import InputError
+from systems.common.images import check_picture
+from systems.qwen2vl_flux.patch import patch_model
+from systems.qwen2vl_flux.prompts import encode_prompt
 
 LEFT = '[{"x": 0.28, "y": 0.32, "r": 0.5, "w": 1}]'
 LIKE = 'like [{"x": 0.3'

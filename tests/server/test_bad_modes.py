@@ -11,8 +11,8 @@ from control_weights import write_union
 from sentences import one_sentence
 from spoiling import changed, history, shown
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
-from qwen2vl_flux_pack.automation.graphs import Hint, Prompt, controlnet, node
+from client.comfy_client import ComfyClient, NodeFailed, PromptRejected
+from client.qwen2vl_flux.graph import Hint, Prompt, controlnet, node
 
 
 @pytest.fixture(scope="module")

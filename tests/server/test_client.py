@@ -25,10 +25,10 @@ import pytest
 from aiohttp import web
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation import client as client_module
-from qwen2vl_flux_pack.automation.arguments import sentence
-from qwen2vl_flux_pack.automation.attended import WORKER_DIED
-from qwen2vl_flux_pack.automation.client import (
+from client import comfy_client as client_module
+from client.arguments import sentence
+from client.attended import WORKER_DIED
+from client.comfy_client import (
     ComfyClient,
     ComfyError,
     Event,
@@ -38,11 +38,11 @@ from qwen2vl_flux_pack.automation.client import (
     ServerUnreachable,
     WorkerDied,
 )
-from qwen2vl_flux_pack.automation.generate import Request as Asked
-from qwen2vl_flux_pack.automation.generate import generate, prompt_for
-from qwen2vl_flux_pack.automation.graphs import Prompt, variation
-from qwen2vl_flux_pack.automation.progress import Progress
-from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui, has_accelerator
+from client.progress import Progress
+from client.qwen2vl_flux.generate import Request as Asked
+from client.qwen2vl_flux.generate import generate, prompt_for
+from client.qwen2vl_flux.graph import Prompt, variation
+from client.server import HOST, ComfyServer, default_comfyui, has_accelerator
 
 LONG = 1000  # sampling steps: some seconds
 

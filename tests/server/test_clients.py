@@ -23,9 +23,9 @@ from packing import packed_zip, working_tree
 from PIL import Image
 from runs import contrast, forget, history
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.graphs import Prompt, inpaint
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.comfy_client import ComfyClient
+from client.qwen2vl_flux.graph import Prompt, inpaint
+from client.server import ComfyServer
 
 MASK = "clients_mask.png"
 RUNNING: dict[str, Prompt] = RUNNABLE | {"inpaint_uploaded": inpaint(EXAMPLE, MASK, **FOUR)}

@@ -21,7 +21,7 @@ from goldens import DATA
 from PIL import Image
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation.server import default_comfyui
+from client.server import default_comfyui
 
 CELL, TOP, LEFT, NEXT = 288, 78, 28, 316  # of the contact sheet: cell, first row and column, from column 1 to column 2
 PAPER, ACCENT = (250, 249, 247), (255, 122, 26)
@@ -31,7 +31,7 @@ Demo = list[str | Path]
 
 @pytest.fixture
 def module(root: Path) -> Demo:
-    return [sys.executable, "-m", "automation.demo"]
+    return [sys.executable, "-m", "client.demo"]
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ from control_weights import write_union
 from PIL import ExifTags, Image, ImageOps, ImageStat
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation import graphs
-from qwen2vl_flux_pack.automation.client import ComfyError, PromptRejected, RunInterrupted
-from qwen2vl_flux_pack.automation.generate import Request, generate, prompt_for, prompts
-from qwen2vl_flux_pack.automation.generate_options import DEFAULT_SERVER, generate_options
-from qwen2vl_flux_pack.automation.installation import python_in
-from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, default_comfyui
+from client.comfy_client import ComfyError, PromptRejected, RunInterrupted
+from client.installation import python_in
+from client.qwen2vl_flux import graph as graphs
+from client.qwen2vl_flux.generate import Request, generate, prompt_for, prompts
+from client.qwen2vl_flux.options import DEFAULT_SERVER, generate_options
+from client.server import HOST, ComfyServer, default_comfyui
 
 CHECKPOINT = "published"
 OWN = {
@@ -485,13 +485,13 @@ def test_a_checkpoint_that_is_not_there_is_said_before_anything_starts(root, fol
 
 def test_nothing_to_start(root, folder):
     """A copy of the pack with no development set-up beside it, whose usual address is one where nothing answers."""
-    shutil.copytree(root / "automation", folder / "pack" / "automation")
+    shutil.copytree(root / "client", folder / "pack" / "client")
     shutil.copy(root / "generate.py", folder / "pack")
     nowhere = {"COMFYUI_PATH": "", "COMFYUI_PYTHON": ""}
     with socket.socket() as reserved:
         reserved.bind((HOST, 0))
         address = f"http://{HOST}:{reserved.getsockname()[1]}"
-        module = folder / "pack" / "automation" / "generate_options.py"
+        module = folder / "pack" / "client" / "qwen2vl_flux" / "options.py"
         module.write_text(module.read_text().replace(DEFAULT_SERVER, address))
         said = failed(run([sys.executable, "pack/generate.py", *VARIATION], folder, **nowhere))
     assert said.startswith(f"generate.py: No ComfyUI answers on {address} and there is none to start")

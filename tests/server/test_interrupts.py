@@ -14,8 +14,8 @@ from annotator_weights import write_sam2
 from goldens import DATA
 from PIL import Image
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, Event, RunInterrupted
-from qwen2vl_flux_pack.automation.graphs import node, variation
+from client.comfy_client import ComfyClient, Event, RunInterrupted
+from client.qwen2vl_flux.graph import node, variation
 
 BOXES = [[0.05 * number, 0.1, 0.05 * number + 0.2, 0.9] for number in range(8)]
 

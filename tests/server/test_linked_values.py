@@ -8,8 +8,8 @@ import pytest
 from sentences import one_sentence
 from spoiling import changed, shown
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed
-from qwen2vl_flux_pack.automation.graphs import Hint, Object, Prompt, controlnet, node
+from client.comfy_client import ComfyClient, NodeFailed
+from client.qwen2vl_flux.graph import Hint, Object, Prompt, controlnet, node
 
 PRIMITIVES = {bool: "PrimitiveBoolean", int: "PrimitiveInt", float: "PrimitiveFloat", str: "PrimitiveString"}
 

@@ -12,11 +12,12 @@ from urllib.request import urlopen
 import folder_paths
 import numpy as np
 import pytest
+from pack import module
 from PIL import Image, ImageOps
 
-from qwen2vl_flux_pack.automation.server import ComfyServer
-from qwen2vl_flux_pack.nodes.loaded_pictures import ADDRESS, SIDE
+from client.server import ComfyServer
 
+ADDRESS, SIDE = module("nodes.loaded_pictures").ADDRESS, module("nodes.loaded_pictures").SIDE
 ORIENTATION = 0x0112
 CORNERS = ("red", "green", "blue", "white")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed
-from qwen2vl_flux_pack.automation.graphs import PAINTED, Hint, Prompt, controlnet, image_to_image, inpaint, node
-from qwen2vl_flux_pack.checkpoints.controlnet import STEM
+from client.comfy_client import ComfyClient, NodeFailed
+from client.qwen2vl_flux.graph import PAINTED, Hint, Prompt, controlnet, image_to_image, inpaint, node
+from systems.flux_union.checkpoint import STEM
 
 YELLOW, CYAN, NAVY, GREY = (250, 220, 40), (40, 200, 220), (20, 40, 90), (128, 126, 128)
 CIRCLE = (slice(64, 112), slice(12, 60))  # where the reference has its yellow circle, rows and columns

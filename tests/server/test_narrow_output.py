@@ -17,9 +17,9 @@ from conftest import COMFYUI, ROOT
 from sentences import one_sentence
 from spoiling import shown
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, Run
-from qwen2vl_flux_pack.automation.graphs import node
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.comfy_client import ComfyClient, NodeFailed, Run
+from client.qwen2vl_flux.graph import node
+from client.server import ComfyServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names of files that are no text")
 

@@ -9,8 +9,8 @@ import pytest
 from goldens import DATA
 from PIL import Image
 
-from qwen2vl_flux_pack.automation.client import NodeFailed
-from qwen2vl_flux_pack.automation.graphs import variation
+from client.comfy_client import NodeFailed
+from client.qwen2vl_flux.graph import variation
 
 YELLOW, CYAN, NAVY = (250, 220, 40), (40, 200, 220), (20, 40, 90)
 MINT = (170, 225, 190)
@@ -20,7 +20,7 @@ LEFT, RIGHT = '[{"x": 0.28, "y": 0.68, "r": 0.5, "w": 1}]', '[{"x": 0.72, "y": 0
 @pytest.fixture(scope="module")
 def reference(server, root) -> str:
     """The demo's reference picture, a yellow circle left and a cyan square right, uploaded."""
-    from qwen2vl_flux_pack.automation.client import ComfyClient
+    from client.comfy_client import ComfyClient
 
     return ComfyClient(server.url).upload_image(root / "demo" / "reference.png")
 

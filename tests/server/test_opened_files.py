@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from opened import opened_files
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.graphs import Hint, Object, Prompt, controlnet, image_to_image, inpaint, variation
+from client.comfy_client import ComfyClient
+from client.qwen2vl_flux.graph import Hint, Object, Prompt, controlnet, image_to_image, inpaint, variation
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

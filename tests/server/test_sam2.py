@@ -12,8 +12,8 @@ from PIL import Image
 from sentences import one_sentence
 from spoiling import changed, history
 
-from qwen2vl_flux_pack.automation.client import ComfyClient, NodeFailed, PromptRejected
-from qwen2vl_flux_pack.automation.graphs import node
+from client.comfy_client import ComfyClient, NodeFailed, PromptRejected
+from client.qwen2vl_flux.graph import node
 
 FILE = "converted/sam2.1_hiera_tiny.safetensors"
 POINTS = '[{"x": 0.4, "y": 0.4}, {"x": 0.05, "y": 0.1, "label": 0}]'

@@ -9,7 +9,7 @@ import sys
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation.server import HOST, ComfyServer, ServerFailed, default_comfyui
+from client.server import HOST, ComfyServer, ServerFailed, default_comfyui
 
 
 def test_a_port_in_use(server: ComfyServer, tmp_path) -> None:
@@ -30,7 +30,7 @@ def test_a_port_that_is_held_and_answers_nobody(tmp_path) -> None:
 
 
 def test_serve_on_a_port_in_use(server: ComfyServer, root) -> None:
-    command = [sys.executable, "-m", "automation.serve", f"--port={server.port}"]
+    command = [sys.executable, "-m", "client.serve", f"--port={server.port}"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and not done.stdout
     said = one_sentence(done.stderr.removesuffix("\n"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qwen2vl_flux_pack.automation.client import ComfyClient
-from qwen2vl_flux_pack.automation.graphs import Prompt, inpaint, node
+from client.comfy_client import ComfyClient
+from client.qwen2vl_flux.graph import Prompt, inpaint, node
 
 SIDE = 128
 BANDS = np.repeat([0.0, 0.25, 0.5, 0.75, 1.0], [26, 26, 24, 26, 26])[None].repeat(SIDE, axis=0)

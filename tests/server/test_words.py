@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from qwen2vl_flux_pack.automation.server import ComfyServer
+from client.server import ComfyServer
 
 
 @pytest.fixture(params=["server", "furnished"])

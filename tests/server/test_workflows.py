@@ -17,8 +17,8 @@ from bundled import EXAMPLE, FOLDER, GRAPHS, RUNNABLE, TEXT, WORDS, canonical, o
 from PIL import Image, ImageChops, ImageStat
 from runs import contrast, forget, history
 
-from qwen2vl_flux_pack.automation.graphs import Prompt, variation
-from qwen2vl_flux_pack.automation.server import HOST, ComfyServer
+from client.qwen2vl_flux.graph import Prompt, variation
+from client.server import HOST, ComfyServer
 
 Comfy = Callable[..., dict]
 SMALL, LARGE = (128, 128), (768, 768)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from qwen2vl_flux_pack.checkpoints.qwen2vl import read_config
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import Dot, circle, focus_map
-from qwen2vl_flux_pack.training.autoencoder import read_autoencoder
-from qwen2vl_flux_pack.training.buckets import ASPECTS, bucket_of, bucket_sizes, fitted, fitted_dots
-from qwen2vl_flux_pack.training.row_batches import Frozen, RowBatches
-from qwen2vl_flux_pack.training.rows import Row
-from qwen2vl_flux_pack.training.texts import read_t5
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.checkpoint import read_config
+from systems.qwen2vl_flux.focus import Dot, circle, focus_map
+from training.buckets import ASPECTS, bucket_of, bucket_sizes, fitted, fitted_dots
+from training.qwen2vl_flux.autoencoder import read_autoencoder
+from training.qwen2vl_flux.row_batches import Frozen, RowBatches
+from training.qwen2vl_flux.texts import read_t5
+from training.rows import Row
 
 
 def test_published_buckets():

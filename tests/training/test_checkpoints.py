@@ -14,19 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qwen2vl_flux_pack.checkpoints.files import WeightFiles
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
-from qwen2vl_flux_pack.checkpoints.qwen2vl import open_encoder, read_linear
-from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
-from qwen2vl_flux_pack.errors import CheckpointError
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.training import checkpoints
-from qwen2vl_flux_pack.training.batches import Batch, Patches, generator_for
-from qwen2vl_flux_pack.training.flow import RectifiedFlow
-from qwen2vl_flux_pack.training.networks import Networks, read_networks
-from qwen2vl_flux_pack.training.output import Output
-from qwen2vl_flux_pack.training.recipe import Recipe
-from qwen2vl_flux_pack.training.trainer import train
+from systems.common.comfy.diffusers_flux import load_transformer, load_vae
+from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.common.errors import CheckpointError
+from systems.common.weights.shards import WeightFiles
+from systems.qwen2vl_flux.checkpoint import open_encoder, read_linear
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from training import checkpoints
+from training.batches import Batch, Patches, generator_for
+from training.output import Output
+from training.qwen2vl_flux.flow import RectifiedFlow
+from training.qwen2vl_flux.networks import Networks, read_networks
+from training.recipe import Recipe
+from training.trainer import train
 
 RECIPE = Recipe(
     steps=4, accumulation=1, precision="no", gradient_checkpointing=False, save_every=2, sample_every=0,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from qwen2vl_flux_pack.training.batches import Batch, Patches, generator_for
-from qwen2vl_flux_pack.training.flow import RectifiedFlow
-from qwen2vl_flux_pack.training.networks import Networks, read_networks
-from qwen2vl_flux_pack.training.output import Output
-from qwen2vl_flux_pack.training.recipe import Recipe
-from qwen2vl_flux_pack.training.trainer import train
+from training.batches import Batch, Patches, generator_for
+from training.output import Output
+from training.qwen2vl_flux.flow import RectifiedFlow
+from training.qwen2vl_flux.networks import Networks, read_networks
+from training.recipe import Recipe
+from training.trainer import train
 
 LIMIT = 1e-5
 RECIPE = Recipe(steps=1, accumulation=1, precision="no", seed=3, gradient_checkpointing=False)

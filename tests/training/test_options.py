@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from qwen2vl_flux_pack.training.options import training_options
-from qwen2vl_flux_pack.training.recipe import Recipe
+from training.qwen2vl_flux.options import training_options
+from training.recipe import Recipe
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_help_at_once(root):
 
 def test_comfyui_is_never_imported(root):
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import train; import qwen2vl_flux_pack.training.run;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import train; import training.qwen2vl_flux.run;"
         "print([name for name in sys.modules if name.split('.')[0] in ('comfy', 'folder_paths', 'nodes')])"
     )
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)

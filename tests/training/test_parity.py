@@ -12,15 +12,15 @@ from diffusers import AutoencoderKL
 from goldens import relative_error
 from safetensors.torch import save_file
 
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
-from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.models.qwen2vl_pixels import patches_of
-from qwen2vl_flux_pack.patches.prompts import encode_prompt
-from qwen2vl_flux_pack.training.autoencoder import read_autoencoder
-from qwen2vl_flux_pack.training.batches import Patches
-from qwen2vl_flux_pack.training.networks import read_networks
-from qwen2vl_flux_pack.training.texts import pooled_of_nothing, read_t5
+from systems.common.comfy.diffusers_flux import load_transformer, load_vae
+from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.preprocess import patches_of
+from systems.qwen2vl_flux.prompts import encode_prompt
+from training.batches import Patches
+from training.qwen2vl_flux.autoencoder import read_autoencoder
+from training.qwen2vl_flux.networks import read_networks
+from training.qwen2vl_flux.texts import pooled_of_nothing, read_t5
 
 LIMIT = 1e-5
 

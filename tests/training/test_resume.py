@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen2vl_flux_pack.training.output import Output
+from training.output import Output
 
 PATIENCE = 600.0
 """Seconds that a step of a run may take to come, on a machine that does much else."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import Dot
-from qwen2vl_flux_pack.training.rows import open_picture, picture_size, read_rows
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.focus import Dot
+from training.rows import open_picture, picture_size, read_rows
 
 DOTS = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]'
 

@@ -12,13 +12,13 @@ import torch
 from goldens import relative_error
 from PIL import Image
 
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer
-from qwen2vl_flux_pack.schedules import flux_sigmas
-from qwen2vl_flux_pack.training.batches import Batch, generator_for
-from qwen2vl_flux_pack.training.curve import draw_curve
-from qwen2vl_flux_pack.training.networks import read_networks
-from qwen2vl_flux_pack.training.samples import GAP, contact_sheet
-from qwen2vl_flux_pack.training.sampling import sample_latents
+from systems.common.comfy.diffusers_flux import load_transformer
+from systems.common.schedules import flux_sigmas
+from training.batches import Batch, generator_for
+from training.curve import draw_curve
+from training.qwen2vl_flux.networks import read_networks
+from training.qwen2vl_flux.samples import GAP, contact_sheet
+from training.qwen2vl_flux.sampling import sample_latents
 
 
 @pytest.mark.parametrize("guidance, agrees", [(3.5, True), (1.0, False)])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.training.networks import read_networks
-from qwen2vl_flux_pack.training.stages import STAGES, chosen_blocks, flux_names, last_layers, stage_blocks
+from systems.common.errors import InputError
+from training.qwen2vl_flux.networks import read_networks
+from training.qwen2vl_flux.stages import STAGES, chosen_blocks, flux_names, last_layers, stage_blocks
 
 PUBLISHED = {
     1: "1 4 7 12 16 19 24 28 32 37 40 44 48 52 56",

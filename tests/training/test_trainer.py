@@ -16,18 +16,18 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from qwen2vl_flux_pack.checkpoints.qwen2vl import read_linear
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.training import checkpoints
-from qwen2vl_flux_pack.training.batches import Batch, generator_for
-from qwen2vl_flux_pack.training.ema import Ema
-from qwen2vl_flux_pack.training.flow import RectifiedFlow, logit_normal
-from qwen2vl_flux_pack.training.networks import read_networks
-from qwen2vl_flux_pack.training.output import Output
-from qwen2vl_flux_pack.training.progress import duration, read_log
-from qwen2vl_flux_pack.training.recipe import Recipe
-from qwen2vl_flux_pack.training.schedule import Trapezoid
-from qwen2vl_flux_pack.training.trainer import adamw, train
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.checkpoint import read_linear
+from training import checkpoints
+from training.batches import Batch, generator_for
+from training.ema import Ema
+from training.output import Output
+from training.progress import duration, read_log
+from training.qwen2vl_flux.flow import RectifiedFlow, logit_normal
+from training.qwen2vl_flux.networks import read_networks
+from training.recipe import Recipe
+from training.schedule import Trapezoid
+from training.trainer import adamw, train
 
 RECIPE = Recipe(
     steps=4, accumulation=1, precision="no", gradient_checkpointing=False, log_every=1, save_every=0, sample_every=0

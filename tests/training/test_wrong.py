@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen2vl_flux_pack.training.output import Output
-from qwen2vl_flux_pack.training.progress import read_log
+from training.output import Output
+from training.progress import read_log
 
 FLAGS = "--blocks all --side 64 --batch_size 1 --accumulation 1 --sample_every 0 --precision no --qwen_layers 0".split()
 

@@ -19,13 +19,13 @@ from annotator_weights import (
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.annotators import KINDS, annotator_file, list_files
-from qwen2vl_flux_pack.checkpoints.depth_anything import VARIANTS, Variant
-from qwen2vl_flux_pack.checkpoints.folders import FOLDER_NAME
-from qwen2vl_flux_pack.errors import CheckpointError, InputError
-from qwen2vl_flux_pack.models.annotator_sizes import reading_size
-from qwen2vl_flux_pack.models.anyline import load_anyline
-from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
+from systems.annotators.anyline.annotator import load_anyline
+from systems.annotators.depth_anything.annotator import load_depth_anything
+from systems.annotators.depth_anything.checkpoint import VARIANTS, Variant
+from systems.annotators.files import KINDS, annotator_file, list_files
+from systems.annotators.sizes import reading_size
+from systems.common.comfy.folders import FOLDER_NAME
+from systems.common.errors import CheckpointError, InputError
 
 PATCHES = "pretrained.patch_embed.proj.weight"
 PARAMETERS = {"vits": 24_785_089, "vitb": 97_470_785, "vitl": 335_315_649}

@@ -12,8 +12,8 @@ from annotator_weights import write_depth, write_mteed
 from comfy.cli_args import args
 from tensor_memory import held, peak
 
-from qwen2vl_flux_pack.models.anyline import FLOATS, load_anyline
-from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
+from systems.annotators.anyline.annotator import FLOATS, load_anyline
+from systems.annotators.depth_anything.annotator import load_depth_anything
 
 PICTURE = torch.rand(1, 80, 80, 3, generator=torch.Generator().manual_seed(0))
 

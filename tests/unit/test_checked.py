@@ -12,24 +12,12 @@ import numpy as np
 import pytest
 import torch
 from comfy_api.latest import io
+from pack import NODES, module
 from sentences import one_sentence
 
-import qwen2vl_flux_pack
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.nodes.checked import CheckedNode, checked
-from qwen2vl_flux_pack.nodes.types import BELONGS
-
-
-def _nodes() -> list[type[io.ComfyNode]]:
-    async def collect() -> list[type[io.ComfyNode]]:
-        extension = await qwen2vl_flux_pack.comfy_entrypoint()
-        await extension.on_load()
-        return await extension.get_node_list()
-
-    return asyncio.run(collect())
-
-
-NODES = {node.GET_SCHEMA().node_id: node for node in _nodes()}
+BELONGS = module("nodes.types").BELONGS
+CheckedNode, checked = module("nodes.checked").CheckedNode, module("nodes.checked").checked
+InputError = module("systems.common.errors").InputError
 INPUTS = {f"{name}.{item.id}": (node, item.id) for name, node in NODES.items() for item in node.GET_SCHEMA().inputs}
 each_input = pytest.mark.parametrize("node, name", INPUTS.values(), ids=INPUTS)
 

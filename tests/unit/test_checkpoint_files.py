@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.files import WeightFiles, read_pt
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
-from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
-from qwen2vl_flux_pack.errors import CheckpointError
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
+from systems.common.comfy.diffusers_flux import load_transformer, load_vae
+from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.common.errors import CheckpointError
+from systems.common.weights.shards import WeightFiles, read_pt
+from systems.qwen2vl_flux.encoder import load_qwen2vl
 
 Spoil = Callable[[Path], None]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packing import run, working_tree
 
-from qwen2vl_flux_pack.automation.server import default_comfyui
+from client.server import default_comfyui
 
 # ---- any name --------------------------------------------------------------------------------------------------------
 
@@ -41,9 +41,11 @@ def test_tests_pass_in_a_folder_of_any_name(copy: Path, tmp_path: Path, name: st
     assert done.returncode == 0, done.stdout + done.stderr  # 5 if there were none
 
 
-def test_the_pack_is_imported_once(root: Path) -> None:
+def test_pytest_does_not_import_the_pack(root: Path) -> None:
+    """ComfyUI's own loader does, under its name for it."""
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    assert [name for name, file in files.items() if file == str(root / "__init__.py")] == ["qwen2vl_flux_pack"]
+    names = [name for name, file in files.items() if file == str(root / "__init__.py")]
+    assert set(names) <= {str(root).replace(".", "_x_")}
 
 
 # ---- .ci/run ---------------------------------------------------------------------------------------------------------

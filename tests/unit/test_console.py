@@ -29,9 +29,7 @@ def shell(command: list[str], end: str, folder: Path) -> subprocess.CompletedPro
     return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize(
-    "module", ["signal", "argparse", "tempfile", "automation.arguments", "automation.installation"]
-)
+@pytest.mark.parametrize("module", ["signal", "argparse", "tempfile", "client.arguments", "client.installation"])
 def test_ctrl_c_while_modules_are_imported(program, module):
     """Python tells of each module that it has imported, from the first that the program asks for."""
     command = [program[0], "-X", "importtime", *program[1:], "--help"]

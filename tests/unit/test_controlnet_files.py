@@ -14,14 +14,14 @@ from control_weights import write_union
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.controlnet import (
+from systems.common.errors import CheckpointError
+from systems.flux_union.checkpoint import (
     STEM,
     controlnet_folder,
     controlnet_shapes,
     list_controlnets,
     load_controlnet,
 )
-from qwen2vl_flux_pack.errors import CheckpointError
 
 MODES = "controlnet_mode_embedder.weight"
 

@@ -8,10 +8,10 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from goldens import relative_error
 
-from qwen2vl_flux_pack.benchmarks import memory, random_checkpoint
-from qwen2vl_flux_pack.models import attention
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.models.qwen2vl_pixels import patches_of
+from benchmarks import memory, random_checkpoint
+from systems.common.comfy import attention
+from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.preprocess import patches_of
 
 PICTURE = torch.rand(1, 100, 140, 3, generator=torch.Generator().manual_seed(0))
 

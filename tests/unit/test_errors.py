@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.errors import CheckpointError, InputError, plain, quoted
+from systems.common.errors import CheckpointError, InputError, plain, quoted
 
-PACK = ("checkpoints", "models", "nodes", "patches", "training", "automation")
+PACK = ("nodes", "systems", "client", "training")
 LOGS = ("checkpoints", "models", "nodes", "patches", "training")
 SHOWN = {"tooltip", "description", "placeholder", "display_name", "label_on", "label_off"}
 """What a person reads in the browser, where every letter is at home."""

@@ -10,18 +10,9 @@ import pytest
 import torch
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import (
-    MAX_DOTS,
-    MODES,
-    Dot,
-    at_image_size,
-    focus_map,
-    focused,
-    grid_mask,
-    parse_dots,
-)
-from qwen2vl_flux_pack.tokens import ImageTokens
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.focus import MAX_DOTS, MODES, Dot, at_image_size, focus_map, focused, grid_mask, parse_dots
+from systems.qwen2vl_flux.tokens import ImageTokens
 
 GRIDS = [(16, 16), (19, 28), (28, 13), (1, 40), (1, 1)]
 

@@ -10,17 +10,10 @@ import folder_paths
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.annotators import KINDS, list_files
-from qwen2vl_flux_pack.checkpoints.controlnet import list_controlnets
-from qwen2vl_flux_pack.checkpoints.folders import (
-    DEMO,
-    FOLDER_NAME,
-    checkpoint_folder,
-    list_checkpoints,
-    register,
-    walk,
-)
-from qwen2vl_flux_pack.errors import CheckpointError
+from systems.annotators.files import KINDS, list_files
+from systems.common.comfy.folders import DEMO, FOLDER_NAME, checkpoint_folder, list_checkpoints, register, walk
+from systems.common.errors import CheckpointError
+from systems.flux_union.checkpoint import list_controlnets
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation import graphs
-from qwen2vl_flux_pack.automation.arguments import sentence
-from qwen2vl_flux_pack.automation.generate import prompt_for
-from qwen2vl_flux_pack.automation.generate_options import Options, generate_options
-from qwen2vl_flux_pack.automation.options import demo_options
-from qwen2vl_flux_pack.automation.request import ASPECT_RATIOS, CONTROLLED, HINTS, MODES, Request
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import parse_dots
-from qwen2vl_flux_pack.points import Point, parse_points
-from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES
+from client.arguments import sentence
+from client.demo_options import demo_options
+from client.qwen2vl_flux import graph as graphs
+from client.qwen2vl_flux.generate import prompt_for
+from client.qwen2vl_flux.options import Options, generate_options
+from client.qwen2vl_flux.request import ASPECT_RATIOS, CONTROLLED, HINTS, MODES, Request
+from systems.annotators.sam2.points import Point, parse_points
+from systems.common.errors import InputError
+from systems.common.sizes import PUBLISHED_SIZES
+from systems.qwen2vl_flux.focus import parse_dots
 
 VARIATION = ["--mode", "variation", "--input_image", "photo.png"]
 INPAINT = ["--mode", "inpaint", "--input_image", "photo.png"]

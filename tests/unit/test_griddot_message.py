@@ -9,13 +9,13 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
+from pack import NODES, module
 from PIL import Image
 
-from qwen2vl_flux_pack.nodes.griddot import THUMBNAIL_SIDE, GridDotFocus
-from qwen2vl_flux_pack.nodes.qwen2vl_encode import Qwen2VLEncode
-from qwen2vl_flux_pack.sizes import encoder_size
-from qwen2vl_flux_pack.tokens import ImageTokens
+from systems.common.sizes import encoder_size
+from systems.qwen2vl_flux.tokens import ImageTokens
 
+THUMBNAIL_SIDE = module("nodes.griddot").THUMBNAIL_SIDE
 DOTS = '[{"x": 0.5, "y": 0.5, "r": 1}]'
 
 
@@ -31,7 +31,7 @@ def test_the_panel_takes_every_grid_that_the_encoder_makes(root: Path):
     """At the largest token budget, up to its longest pictures; and bounds what a stored workflow can hold."""
     source = (root / "web" / "griddot" / "runs.js").read_text("utf-8")
     most = int(re.search(r"MOST_TOKENS = ([\d_]+);", source)[1])
-    budget = next(item for item in Qwen2VLEncode.define_schema().inputs if item.id == "token_budget").max
+    budget = next(item for item in NODES["Qwen2VLEncode"].define_schema().inputs if item.id == "token_budget").max
     counts = []
     for width in (*range(100, 20_001, 7), 20_000):
         rows, columns = (edge // 28 for edge in encoder_size(100, width, 28, budget * 28**2))
@@ -45,7 +45,7 @@ def tokens_of(pictures: int = 1) -> ImageTokens:
 
 
 def message(**inputs: object) -> dict:
-    result = GridDotFocus.execute(**{"tokens": tokens_of(), "dots": DOTS, "mode": "scale", **inputs})
+    result = NODES["GridDotFocus"].execute(**{"tokens": tokens_of(), "dots": DOTS, "mode": "scale", **inputs})
     (shown,) = result.ui["griddot"]
     assert json.loads(json.dumps(shown)) == shown
     return shown

@@ -6,9 +6,9 @@ import pytest
 import torch
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.focus import focused
-from qwen2vl_flux_pack.tokens import ImageTokens, joined
+from systems.common.errors import InputError
+from systems.qwen2vl_flux.focus import focused
+from systems.qwen2vl_flux.tokens import ImageTokens, joined
 
 
 def tokens_of(pictures: int, count: int, checkpoint: str = "any", weights: float | None = None) -> ImageTokens:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from capabilities import SEVERAL_DEVICES
 
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
-from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
+from systems.common.comfy.diffusers_flux import load_transformer, load_vae
+from systems.common.comfy.diffusers_text import load_text_encoders
 
 LOADERS = {
     "transformer": load_transformer,

@@ -14,13 +14,13 @@ from annotator_weights import write_depth, write_mteed, write_sam2
 from control_weights import write_union
 from safetensors.torch import load_file, save_file
 
-from qwen2vl_flux_pack.checkpoints.controlnet import load_controlnet
-from qwen2vl_flux_pack.checkpoints.flux import load_transformer, load_vae
-from qwen2vl_flux_pack.checkpoints.text import load_text_encoders
-from qwen2vl_flux_pack.models.anyline import load_anyline
-from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.models.sam2 import load_sam2
+from systems.annotators.anyline.annotator import load_anyline
+from systems.annotators.depth_anything.annotator import load_depth_anything
+from systems.annotators.sam2.annotator import load_sam2
+from systems.common.comfy.diffusers_flux import load_transformer, load_vae
+from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.flux_union.checkpoint import load_controlnet
+from systems.qwen2vl_flux.encoder import load_qwen2vl
 
 NAN, INFINITY = float("nan"), float("-inf")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
 import pytest
-
-import qwen2vl_flux_pack
+from pack import NODES
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "data" / "node_ids"
 
@@ -17,16 +15,7 @@ def _lines(name: str) -> list[str]:
     return (PUBLISHED / name).read_text("utf-8").split("\n")[:-1]
 
 
-def _own_ids() -> list[str]:
-    async def collect() -> list[str]:
-        extension = await qwen2vl_flux_pack.comfy_entrypoint()
-        await extension.on_load()  # registers the folders that the loaders list
-        return [node.GET_SCHEMA().node_id for node in await extension.get_node_list()]
-
-    return asyncio.run(collect())
-
-
-OWN_IDS = _own_ids()
+OWN_IDS = list(NODES)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.automation.installation import Problem
-from qwen2vl_flux_pack.automation.output import check_folder, write_file, write_picture
+from client.installation import Problem
+from client.output import check_folder, write_file, write_picture
 
 
 def test_a_folder_is_made_for_the_first_picture_only(tmp_path):

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from annotator_weights import write_depth, write_mteed, write_sam2
+from pack import NODES
 
-import qwen2vl_flux_pack
-from qwen2vl_flux_pack.models.anyline import load_anyline
-from qwen2vl_flux_pack.models.depth_anything import load_depth_anything
-from qwen2vl_flux_pack.models.qwen2vl import load_qwen2vl
-from qwen2vl_flux_pack.models.sam2 import load_sam2
+from systems.annotators.anyline.annotator import load_anyline
+from systems.annotators.depth_anything.annotator import load_depth_anything
+from systems.annotators.sam2.annotator import load_sam2
+from systems.qwen2vl_flux.encoder import load_qwen2vl
 
 TENSORS = ("IMAGE", "MASK", "LATENT", "SIGMAS")
 GENERATOR = torch.Generator().manual_seed(0)
 PICTURE = torch.rand(2, 64, 80, 3, generator=GENERATOR)
 MASK = (torch.rand(2, 64, 80, generator=GENERATOR) > 0.5).float()
 POINT = {"points": '[{"x": 0.4, "y": 0.5}]', "box": ""}
-
-
-async def _collect() -> dict[str, type]:
-    extension = await qwen2vl_flux_pack.comfy_entrypoint()
-    await extension.on_load()
-    return {node.GET_SCHEMA().node_id: node for node in await extension.get_node_list()}
-
-
-NODES = asyncio.run(_collect())
 
 
 @pytest.fixture(scope="module")

@@ -59,10 +59,10 @@ def test_registry_validates_the_pack(copy: Path, tools: Path) -> None:
 
 
 def test_package_holds_what_users_run_and_no_tests(packed: Path) -> None:
-    assert {"__init__.py", "nodes", "models", "checkpoints", "automation", "demo", "web", "requirements.txt"} <= {
+    assert {"__init__.py", "nodes", "systems", "client", "demo", "web", "requirements.txt"} <= {
         path.name for path in packed.iterdir()
     }
-    for name in ("tests", "benchmarks", "thumbnails", "train.py", "dev.py", ".ci", ".dev"):
+    for name in ("tests", "benchmarks", "lab", "train.py", "dev.py", ".ci", ".dev"):
         assert not (packed / name).exists()
     assert [path.name for path in (packed / "training").iterdir()] == ["README.md"]
     assert list((packed / "demo").rglob("*.safetensors"))
@@ -99,7 +99,7 @@ def test_modules_of_the_package_import_what_is_in_it(packed: Path) -> None:
             if not isinstance(node, ast.ImportFrom):
                 continue
             parts = (node.module or "").split(".")
-            if node.level == 0 and parts[0] not in ("automation", "benchmarks", "training", "thumbnails"):
+            if node.level == 0 and parts[0] not in ("systems", "client", "training", "lab", "benchmarks"):
                 continue
             base = source.parents[node.level - 1] if node.level else packed
             target = base.joinpath(*filter(None, parts))
@@ -107,7 +107,12 @@ def test_modules_of_the_package_import_what_is_in_it(packed: Path) -> None:
                 f"{source.relative_to(packed)} imports {'.' * node.level}{node.module or ''}"
             )
             imported.add(target.relative_to(packed).as_posix())
-    assert {"nodes", "automation/generate", "errors", "checkpoints/files"} <= imported
+    assert {
+        "nodes",
+        "client/qwen2vl_flux/generate",
+        "systems/common/errors",
+        "systems/common/weights/shards",
+    } <= imported
 
 
 @pytest.mark.parametrize("rules", [["--select", "S102,S307,E702", "--isolated"], []], ids=["registry", "own"])

@@ -17,8 +17,8 @@ import torch
 from annotator_weights import random_tensors, sam2_shapes
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.files import read_pt
-from qwen2vl_flux_pack.errors import CheckpointError
+from systems.common.errors import CheckpointError
+from systems.common.weights.shards import read_pt
 
 PATIENCE = 20
 """Seconds after which a reader counts as stuck."""

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.pictures import PICTURE, prepare, prepare_mask, thumbnail
-from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, fitted_sizes, output_size
+from systems.common.errors import InputError
+from systems.common.images import PICTURE, prepare, prepare_mask, thumbnail
+from systems.common.sizes import PUBLISHED_SIZES, fitted_sizes, output_size
 
 SIZES = [
     (1024, 1024),

@@ -9,8 +9,7 @@ import time
 import pytest
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.points import (
+from systems.annotators.sam2.points import (
     MOST_BOXES,
     MOST_POINTS,
     Box,
@@ -22,6 +21,7 @@ from qwen2vl_flux_pack.points import (
     parse_points,
     prompts_of,
 )
+from systems.common.errors import InputError
 
 GOOD_POINTS = {
     "": (),

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qwen2vl_flux_pack.checkpoints.flux import load_vae, transformer_shapes
-from qwen2vl_flux_pack.checkpoints.qwen2vl import read_config
-from qwen2vl_flux_pack.errors import CheckpointError
-from qwen2vl_flux_pack.models.qwen2vl import encoder_shapes
+from systems.common.comfy.diffusers_flux import load_vae, transformer_shapes
+from systems.common.errors import CheckpointError
+from systems.qwen2vl_flux.checkpoint import read_config
+from systems.qwen2vl_flux.encoder import encoder_shapes
 
 FLUX_1_DEV = {
     "_class_name": "FluxTransformer2DModel",

@@ -13,11 +13,11 @@ from comfy.cli_args import args
 from sentences import one_sentence
 from tensor_memory import held
 
-from qwen2vl_flux_pack import models
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.models.sam2 import CANDIDATES, Segmentation, load_sam2
-from qwen2vl_flux_pack.models.sam2_overlay import overlay
-from qwen2vl_flux_pack.points import Box, Point
+from systems.annotators.sam2 import annotator
+from systems.annotators.sam2.annotator import CANDIDATES, Segmentation, load_sam2
+from systems.annotators.sam2.overlay import overlay
+from systems.annotators.sam2.points import Box, Point
+from systems.common.errors import InputError
 
 PICTURE = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(0))
 POINTS = [Point(0.4, 0.5), Point(0.8, 0.2, 0)]
@@ -135,7 +135,7 @@ def test_an_interrupt_stops_between_prompts_and_masks(sam2, monkeypatch, during,
         meet("draw")
         return overlay(*given)
 
-    monkeypatch.setattr(models.sam2, "overlay", drawn)
+    monkeypatch.setattr(annotator, "overlay", drawn)
     hook = sam2.network.model.mask_decoder.register_forward_hook(lambda *_: meet("decode"))
     try:
         with pytest.raises(mm.InterruptProcessingException):

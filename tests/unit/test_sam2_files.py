@@ -11,9 +11,9 @@ from annotator_weights import random_tensors, sam2_shapes, write_sam2
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
-from qwen2vl_flux_pack.checkpoints.sam2 import VARIANTS, read_sam2
-from qwen2vl_flux_pack.errors import CheckpointError
-from qwen2vl_flux_pack.models.sam2 import load_sam2
+from systems.annotators.sam2.annotator import load_sam2
+from systems.annotators.sam2.checkpoint import VARIANTS, read_sam2
+from systems.common.errors import CheckpointError
 
 PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
 PARAMETERS = {"tiny": 38_962_498, "small": 46_060_354, "base plus": 80_850_178, "large": 224_446_642}

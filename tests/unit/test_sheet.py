@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qwen2vl_flux_pack.automation.sheet import CELL, GAP, LABEL, contact_sheet
+from client.sheet import CELL, GAP, LABEL, contact_sheet
 
 
 def runs(line: np.ndarray) -> list[tuple[int, int]]:

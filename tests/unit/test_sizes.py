@@ -8,8 +8,8 @@ import pytest
 from sentences import one_sentence
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from qwen2vl_flux_pack.errors import InputError
-from qwen2vl_flux_pack.sizes import PUBLISHED_SIZES, encoder_size, output_size
+from systems.common.errors import InputError
+from systems.common.sizes import PUBLISHED_SIZES, encoder_size, output_size
 
 FACTOR = 28
 ODD_SIZES = [

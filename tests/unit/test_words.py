@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
 from comfy_api.latest import io
-
-import qwen2vl_flux_pack
+from pack import SCHEMAS
 
 LANGUAGES = ("en", "zh")
 
 
-def _schemas() -> list[io.Schema]:
-    async def collect() -> list[io.Schema]:
-        extension = await qwen2vl_flux_pack.comfy_entrypoint()
-        await extension.on_load()  # registers the folder that the loaders list
-        return [node.GET_SCHEMA() for node in await extension.get_node_list()]
-
-    return asyncio.run(collect())
-
-
-SCHEMAS = {schema.node_id: schema for schema in _schemas()}
 each_node = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 each_language = pytest.mark.parametrize("language", LANGUAGES)
 

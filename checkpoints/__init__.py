@@ -1,1 +1,0 @@
-"""Where weights come from: checkpoint folders, their published layouts, and the only code that opens weight files."""

@@ -1,0 +1,1 @@
+"""Prompts and command line of Qwen2VL-Flux."""

@@ -1,0 +1,1 @@
+"""The training of the checkpoint in demo/, from nothing."""

@@ -1,0 +1,5 @@
+"""`python -m lab.thumbnails`."""
+
+from .make import main
+
+main()

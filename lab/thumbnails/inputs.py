@@ -1,0 +1,51 @@
+"""What Load Image finds: the pictures of demo/, some of them painted on, and masks of some of their objects."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageDraw
+
+from systems.annotators.sam2.points import Point
+
+from ..world.pictures import PICTURES, Picture, as_picture, drawn
+from ..world.scenes import UNIT
+from .recipes import BRUSHED, OUTLINED
+from .tiles import Circle
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+FAINT = 32
+"""The difference of two pictures' pixels, 0..255, from which on an object covers them."""
+
+
+def write_inputs(folder: Path) -> None:
+    """All of them as files in a folder."""
+    for path in (DEMO / "reference.png", *DEMO.glob("scenes/*.png")):
+        shutil.copy(path, folder)
+    for name, (picture, circle) in BRUSHED.items():
+        brushed(Image.open(folder / picture), circle).save(folder / name)
+    for name, (picture, point) in OUTLINED.items():
+        scene = PICTURES[f"scenes/{Path(picture).stem}"]
+        outlined(scene, point).resize(Image.open(folder / picture).size).save(folder / name)
+
+
+def brushed(picture: Image.Image, circle: Circle) -> Image.Image:
+    """The picture, transparent where it is to be drawn again."""
+    x, y, radius = circle[0] * picture.width, circle[1] * picture.height, circle[2] * min(picture.size)
+    kept = Image.new("L", picture.size, 255)
+    ImageDraw.Draw(kept).ellipse((x - radius, y - radius, x + radius, y + radius), fill=0)
+    painted = picture.convert("RGB")
+    painted.putalpha(kept)
+    return painted
+
+
+def outlined(scene: Picture, point: Point) -> Image.Image:
+    """The mask of the object of a scene that is nearest to a point: what changes where it is left out."""
+    x, y = (share * pixels / UNIT for share, pixels in zip((point.x, point.y), scene.size, strict=True))
+    _, *others = sorted(scene.things, key=lambda thing: (thing.x - x) ** 2 + (thing.y - y) ** 2)
+    pictures = (as_picture(drawn(each)) for each in (scene, replace(scene, things=tuple(others))))
+    red, green, blue = ImageChops.difference(*pictures).split()
+    changed = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    return changed.point(lambda value: 255 * (value > FAINT))

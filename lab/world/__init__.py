@@ -1,0 +1,1 @@
+"""The drawn scenes that the small weights of demo/ know."""

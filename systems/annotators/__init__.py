@@ -1,0 +1,1 @@
+"""Networks that make hints and masks of pictures."""

@@ -1,0 +1,1 @@
+"""AnyLine: the lines of a picture."""

@@ -1,0 +1,1 @@
+"""What knows no system: errors, images, JSON fields, sizes, schedules."""

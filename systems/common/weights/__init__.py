@@ -1,0 +1,1 @@
+"""Weight files and configuration files, without ComfyUI."""

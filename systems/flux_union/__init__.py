@@ -1,0 +1,1 @@
+"""Union ControlNets for FLUX.1."""

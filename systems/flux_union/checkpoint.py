@@ -1,0 +1,92 @@
+"""FLUX ControlNets in diffusers layout (config.json beside the weights, sharded or not) as ComfyUI's CONTROL_NET."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import comfy.controlnet
+import comfy.utils
+import folder_paths
+import torch
+from comfy.ldm.flux.controlnet import ControlNetFlux
+
+from ..common.comfy.diffusers_flux import PATCH, SKELETON, diffusers_shapes, flux_params
+from ..common.comfy.folders import checkpoint_folders, of_demo, walk
+from ..common.errors import CheckpointError, quoted
+from ..common.weights.config import MANY, Entries
+from ..common.weights.shards import WeightFiles, check_layout, read_json
+
+PUBLISHED = "controlnet"
+"""Subfolder of a checkpoint."""
+STEM = "diffusion_pytorch_model"
+CLASS = "FluxControlNetModel"
+
+
+def list_controlnets() -> list[str]:
+    """Names of the folders with a FLUX ControlNet: `<checkpoint>/controlnet`, then those below models/controlnet, and
+    that of `demo` last."""
+    return sorted(_found(), key=of_demo)
+
+
+def controlnet_folder(name: str) -> Path:
+    """The folder of a listed ControlNet."""
+    found = _found()
+    if name not in found:
+        place = folder_paths.get_folder_paths("controlnet")[0]
+        raise CheckpointError(
+            f"There is no ControlNet folder {quoted(name)}; put one with config.json into {place}, or into a "
+            f"checkpoint's folder under the name {PUBLISHED}."
+        )
+    return found[name]
+
+
+def load_controlnet(folder: Path) -> comfy.controlnet.ControlNet:
+    """The ControlNet of a folder; raises CheckpointError for missing, unexpected or misshapen tensors before any of
+    them is read."""
+    files = WeightFiles(folder, STEM)
+    check_layout(files, controlnet_shapes(folder / "config.json"), f"{folder.name}/config.json")
+    state: dict[str, torch.Tensor] = {}
+    for path in files.files():
+        state.update(comfy.utils.load_torch_file(str(path)))
+    return comfy.controlnet.load_controlnet_state_dict(state)
+
+
+def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a ControlNet of this config.json has, by its diffusers name, with its shape."""
+    raw = Entries(config_path)
+    kind = raw.values.get("_class_name")
+    if kind != CLASS:
+        raise CheckpointError(
+            f"{raw.path} describes a {quoted(kind)}, not a {CLASS}; put a ControlNet for FLUX.1 there."
+        )
+    params = flux_params(raw)
+    modes = 0 if raw.values.get("num_mode") is None else raw.count("num_mode", MANY)
+    extra = raw.count("extra_condition_channels") if raw.values.get("extra_condition_channels") else 0
+    hint_channels = params["in_channels"] + extra // PATCH**2
+    network = ControlNetFlux(
+        latent_input=True, num_union_modes=modes, control_latent_channels=hint_channels, **params, **SKELETON
+    )
+    own = {
+        name: tuple(value.shape)
+        for name, value in network.state_dict().items()
+        if name.startswith(("controlnet_blocks.", "controlnet_single_blocks.", "controlnet_mode_embedder."))
+    }
+    return {**diffusers_shapes(network, params), **own}
+
+
+def _found() -> dict[str, Path]:
+    places = {f"{name}/{PUBLISHED}": folder / PUBLISHED for name, folder in checkpoint_folders().items()}
+    for root in folder_paths.get_folder_paths("controlnet"):
+        for folder, _, files in sorted(walk(Path(root))):
+            if "config.json" in files:
+                places.setdefault(folder.relative_to(root).as_posix(), folder)
+    return {name: folder for name, folder in places.items() if _may_be_for_flux(folder / "config.json")}
+
+
+def _may_be_for_flux(config: Path) -> bool:
+    """False for the ControlNets of other models; what cannot be read is listed, so that loading it says why."""
+    try:
+        return read_json(config).get("_class_name") in (None, CLASS)
+    except CheckpointError:
+        return os.path.isfile(config)
