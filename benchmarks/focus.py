@@ -16,7 +16,7 @@ def run() -> str:
     import torch
     from comfy.ldm.flux.model import Flux
 
-    from systems.common.comfy.attention_bias import Biasing, bias_of
+    from systems.common.comfy.attention_bias import TokenAttentionBias, log_weights
     from systems.common.comfy.diffusers_flux import FLUX1_AXES
 
     torch.manual_seed(0)
@@ -30,12 +30,12 @@ def run() -> str:
     side = int(IMAGE_TOKENS**0.5) * 2
     x, timestep, guidance = torch.randn(1, 16, side, side), torch.tensor([0.5]), torch.tensor([3.5])
     context, pooled = torch.randn(1, TEXT_TOKENS, 512), torch.randn(1, 768)
-    bias = bias_of(torch.rand(1, TEXT_TOKENS))
+    bias = log_weights(torch.rand(1, TEXT_TOKENS))
 
     def step(options: dict) -> torch.Tensor:
         with torch.inference_mode():
             return flux(x, timestep, context, pooled, guidance, transformer_options=options)
 
-    taken = in_turns(lambda: step(Biasing(bias).among({})), "without it", lambda: step({}))
+    taken = in_turns(lambda: step(TokenAttentionBias(bias).among({})), "without it", lambda: step({}))
     tokens = f"{IMAGE_TOKENS} + {TEXT_TOKENS} tokens"
     return f"a step of FLUX under a focus by attention, {WIDTH} wide, {sum(BLOCKS)} blocks, {tokens}: {taken}"

@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 from .comfyui import start_comfyui
 
+# The usual number, whose attention is one part, and one whose attention is two.
 TOKENS = (512, 3072)
-"""The usual number, whose attention is one part, and one whose attention is two."""
 
 PAIRS = 7
 

@@ -10,8 +10,8 @@ from .comfyui import ROOT, start_comfyui
 from .others import in_turns, measured_there
 
 SIZE = (768, 1024)
+# Of overlays: 3 and 12 megapixels.
 SMALL, LARGE = (1500, 2000), (3000, 4000)
-"""Of overlays: 3 and 12 megapixels."""
 
 
 def run() -> str:

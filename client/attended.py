@@ -19,8 +19,8 @@ import threading
 from collections.abc import Sequence
 
 WORKER = "(prompt_worker)"  # the end of the name of ComfyUI's thread
+# The exit status then.
 WORKER_DIED = 70
-"""The exit status then."""
 
 
 def main() -> None:

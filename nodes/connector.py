@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.sd
 from comfy_api.latest import io
 
-from ..systems.qwen2vl_flux.conditioning import conditioning_of
+from ..systems.qwen2vl_flux.conditioning import build_conditioning
 from ..systems.qwen2vl_flux.encoder import Qwen2VL
 from ..systems.qwen2vl_flux.tokens import ImageTokens
 from .checked import CheckedNode
@@ -72,4 +72,4 @@ class Qwen2VLConnector(CheckedNode):
         control_tokens: ImageTokens | None = None,
         strength: float = 1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(conditioning_of(qwen2vl, tokens, prompt, clip, control_tokens, strength))
+        return io.NodeOutput(build_conditioning(qwen2vl, tokens, prompt, clip, control_tokens, strength))

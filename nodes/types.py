@@ -38,6 +38,8 @@ def _is_sigmas(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim == 1
 
 
+# By graph type, whether a value belongs there. ComfyUI's own models are told by what the pack calls, since other packs
+# bring classes of theirs.
 BELONGS: dict[str, Callable[[object], bool]] = {
     Qwen2VLModel.io_type: _is_a(Qwen2VL),
     Qwen2VLTokens.io_type: _is_a(ImageTokens),
@@ -53,5 +55,3 @@ BELONGS: dict[str, Callable[[object], bool]] = {
     io.Clip.io_type: _has("tokenize", "encode_from_tokens"),
     io.ControlNet.io_type: _has("copy", "set_cond_hint"),
 }
-"""By graph type, whether a value belongs there. ComfyUI's own models are told by what the pack calls, since other packs
-bring classes of theirs."""

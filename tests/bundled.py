@@ -8,8 +8,8 @@ from pathlib import Path
 from client.qwen2vl_flux.graph import (
     PAINTED,
     Hint,
-    Object,
     Prompt,
+    SamTarget,
     controlnet,
     focus_over_time,
     image_to_image,
@@ -48,7 +48,7 @@ OTHER_DOTS = '[{"x": 0.72, "y": 0.32, "r": 0.5, "w": 1}]'
 SMALLER = [dots.replace('"r": 0.5', '"r": 0.3') for dots in (DOTS, OTHER_DOTS)]
 HINTS = [Hint("depth", "demo/depth-anything-v2/scenes", 0.2), Hint("line", "demo/anyline/MTEED.safetensors", 0.4)]
 UNION = "demo/controlnet"
-MIDDLE = Object("sam2_hiera_large.pt", points='[{"x": 0.5, "y": 0.5, "label": 1}]')
+MIDDLE = SamTarget("sam2_hiera_large.pt", points='[{"x": 0.5, "y": 0.5, "label": 1}]')
 FOUR = {"batch_size": 4, "seed": 4}
 
 GRAPHS = {
@@ -68,6 +68,7 @@ GRAPHS = {
     "controlnet_published": controlnet(EXAMPLE, HINTS, control_net=UNION, as_published=True, **FOUR),
     "controlnet_inpaint": controlnet(EXAMPLE, HINTS, control_net=UNION, mask=PAINTED, **FOUR),
 }
+# Those that run as they are, on the checkpoint that comes with the pack: no file of others, no painted mask.
 ON_DEMO = [
     "variation",
     "variation_with_prompt",
@@ -78,12 +79,11 @@ ON_DEMO = [
     "controlnet",
     "controlnet_published",
 ]
-"""Those that run as they are, on the checkpoint that comes with the pack: no file of others, no painted mask."""
 
+# What has to stand in for DualCLIPLoader where no text encoders of the full size (10 GB) are: it reads no others.
 TEXT = node("Qwen2VLFluxTextLoader", checkpoint="demo", t5=False)
-"""What has to stand in for DualCLIPLoader where no text encoders of the full size (10 GB) are: it reads no others."""
+# Every graph as it is but for that one node of that one graph.
 RUNNABLE = GRAPHS | {"variation_single_file": GRAPHS["variation_single_file"] | {"text": TEXT}}
-"""Every graph as it is but for that one node of that one graph."""
 
 
 def canonical(prompt: Prompt) -> tuple:

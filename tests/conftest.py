@@ -15,8 +15,8 @@ from goldens import write_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 COMFYUI = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI").resolve()
+# The web interface in place of the one that ComfyUI's requirements name, for its servers.
 FRONTEND = ["--front-end-root", os.environ["FRONTEND_ROOT"]] if os.environ.get("FRONTEND_ROOT") else []
-"""The web interface in place of the one that ComfyUI's requirements name, for its servers."""
 
 
 def _start_comfyui() -> None:

@@ -50,12 +50,12 @@ def until(condition: Callable[[], bool]) -> None:
 class PanelDesk:
     """The panel of one node on a page, and the mouse over its picture."""
 
+    # Its type.
     NODE: str
-    """Its type."""
+    # The name of the widget that is its `text`.
     TEXT: str
-    """The name of the widget that is its `text`."""
+    # The class of the panel's element.
     ROOT: str
-    """The class of the panel's element."""
 
     def __init__(self, page: Page, nth: int = 0):
         self.page = page

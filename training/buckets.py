@@ -10,8 +10,8 @@ from systems.common.errors import InputError
 from systems.common.sizes import STEP
 from systems.qwen2vl_flux.focus import Dot
 
+# Width over height of the published buckets.
 ASPECTS = {"16:9": 16 / 9, "2:1": 2.0, "2.35:1": 2.35, "1:1": 1.0, "1:2": 0.5}
-"""Width over height of the published buckets."""
 
 PUBLISHED_SIDE = 1024
 Size = tuple[int, int]

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 COMPONENTS = ("flux", "qwen2-vl")
 STATE = "training"
+# What of a recipe may differ when a run goes on.
 MAY_CHANGE = ("log_every", "save_every", "sample_every")
-"""What of a recipe may differ when a run goes on."""
+# The setting that stands for a whole data set.
 DATA = "data"
-"""The setting that stands for a whole data set."""
 
 
 def save(output: Output, step: int, learner: Learner, base: Path, record: dict) -> Path:

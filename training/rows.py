@@ -16,8 +16,8 @@ from systems.qwen2vl_flux.focus import Dot, parse_dots
 COLUMNS = ("image", "prompt", "reference", "focus")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 TABLES = (".csv", ".json", ".jsonl")
+# Orientations of Exif that exchange width and height.
 SIDEWAYS = (5, 6, 7, 8)
-"""Orientations of Exif that exchange width and height."""
 EXAMPLE = '{"image": "photos/1.jpg", "prompt": "a winter evening"}'
 
 

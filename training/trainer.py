@@ -31,8 +31,8 @@ from .schedule import Trapezoid
 logger = logging.getLogger(__name__)
 
 SPLIT = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
+# How long processes wait for each other, such as for the one that writes tens of gigabytes to a slow disk.
 PATIENCE = timedelta(hours=6)
-"""How long processes wait for each other, such as for the one that writes tens of gigabytes to a slow disk."""
 
 
 def train(

@@ -147,12 +147,12 @@ def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path
     return graphs.controlnet(image, hints, control_net=request.controlnet, mask=mask, **settings)
 
 
-def _mask(request: Request, name: Callable[[Path], str]) -> str | graphs.Object | None:
+def _mask(request: Request, name: Callable[[Path], str]) -> str | graphs.SamTarget | None:
     if request.mask_image:
         return name(request.mask_image)
     if request.mask_points:
         points = [{"x": x, "y": y, "label": label} for x, y, label in request.mask_points]
-        return graphs.Object(request.sam2_model, points=json.dumps(points))
+        return graphs.SamTarget(request.sam2_model, points=json.dumps(points))
     return None
 
 

@@ -14,14 +14,14 @@ Prompt = dict[str, dict]
 Link = list  # [node id, number of the output]
 Hints = TypeVar("Hints", bound=Sequence)
 
+# The aspect ratio that keeps a picture's own shape.
 PICTURE = "picture"
-"""The aspect ratio that keeps a picture's own shape."""
+# The mask that is painted on the picture itself (transparent is repainted).
 PAINTED = ""
-"""The mask that is painted on the picture itself (transparent is repainted)."""
 
 
 @dataclass(frozen=True)
-class Object:
+class SamTarget:
     """What SAM 2 is pointed at, as in the node SAM2 Segment, and the file it is loaded from."""
 
     model: str
@@ -54,7 +54,7 @@ class Settings:
     weight_dtype: str = "default"
     prompt: str = ""
     dots: str = ""
-    focus_on: Object | None = None
+    focus_on: SamTarget | None = None
     focus_mode: str = "scale"
     token_budget: int = 0
     reference_strength: float = 1.0
@@ -68,16 +68,21 @@ class Settings:
     as_published: bool = False
 
 
-def variation(image: str, **settings: object) -> Prompt:
+def variation(image: str, **given: object) -> Prompt:
     """Variations of an uploaded picture."""
-    told = Settings(**settings)
-    size = node("Qwen2VLFluxSize", aspect_ratio=told.aspect_ratio or "1:1", batch_size=told.batch_size, size=told.size)
+    settings = Settings(**given)
+    size = node(
+        "Qwen2VLFluxSize",
+        aspect_ratio=settings.aspect_ratio or "1:1",
+        batch_size=settings.batch_size,
+        size=settings.size,
+    )
     return {
         "image": node("LoadImage", image=image),
-        **_tokens(told, "image", focused=True),
-        **_conditioning(told),
+        **_tokens(settings, "image", focused=True),
+        **_conditioning(settings),
         "size": size,
-        **_sampling(told, conditioning=["connect", 0], latent=["size", 0], strength=1.0),
+        **_sampling(settings, conditioning=["connect", 0], latent=["size", 0], strength=1.0),
     }
 
 
@@ -116,7 +121,7 @@ def image_to_image(image: str, *, reference: str = "", strength: float = 0.8, **
 
 
 def inpaint(
-    image: str, mask: str | Object, *, reference: str = "", strength: float = 0.8, **settings: object
+    image: str, mask: str | SamTarget, *, reference: str = "", strength: float = 0.8, **settings: object
 ) -> Prompt:
     """A part of a picture redrawn: where an uploaded mask is white, an object is, or the picture itself is painted."""
     return _redrawn(image, mask, (), "", reference, strength, Settings(**settings))
@@ -127,7 +132,7 @@ def controlnet(
     hints: Sequence[Hint],
     *,
     control_net: str,
-    mask: str | Object | None = None,
+    mask: str | SamTarget | None = None,
     reference: str = "",
     strength: float = 0.8,
     **settings: object,
@@ -137,50 +142,52 @@ def controlnet(
     return _redrawn(image, mask, hints, control_net, reference, strength, Settings(**settings))
 
 
-def heard(hints: Hints, *, masked: bool, as_published: bool) -> Hints:
+def active_hints(hints: Hints, *, masked: bool, as_published: bool) -> Hints:
     """The hints that count: all of them, but as published the first alone beside a mask."""
     return hints[:1] if masked and as_published else hints
 
 
 def _redrawn(
     image: str,
-    mask: str | Object | None,
+    mask: str | SamTarget | None,
     hints: Sequence[Hint],
     control_net: str,
     reference: str,
     strength: float,
-    told: Settings,
+    settings: Settings,
 ) -> Prompt:
     graph = {
         "image": node("LoadImage", image=image),
         **({"reference": node("LoadImage", image=reference)} if reference else {}),
-        **_tokens(told, "reference" if reference else "image", focused=bool(reference) or not told.as_published),
-        **_conditioning(told),
+        **_tokens(
+            settings, "reference" if reference else "image", focused=bool(reference) or not settings.as_published
+        ),
+        **_conditioning(settings),
         **_mask(mask),
         "prepare": node(
             "Qwen2VLFluxPrepareImage",
             image=["image", 0],
             **({} if mask is None else {"mask": _mask_link(mask)}),
-            aspect_ratio=told.aspect_ratio or PICTURE,
-            size=told.size,
+            aspect_ratio=settings.aspect_ratio or PICTURE,
+            size=settings.size,
             soft_mask=False,
         ),
     }
     conditioning: Link = ["connect", 0]
     if hints:
         if reference:
-            graph["encode_control"] = _encode(told, "image")
+            graph["encode_control"] = _encode(settings, "image")
             graph["connect"]["inputs"]["control_tokens"] = ["encode_control", 0]
         elif "focus" in graph:
             graph["connect"]["inputs"]["control_tokens"] = ["encode", 0]
-        hints = heard(hints, masked=mask is not None, as_published=told.as_published)
+        hints = active_hints(hints, masked=mask is not None, as_published=settings.as_published)
         graph |= _control(hints, control_net)
         conditioning = [f"{hints[-1].kind}_control", 0]
-    if hints and told.as_published and mask is None:
+    if hints and settings.as_published and mask is None:
         graph["batch"] = node(
-            "EmptySD3LatentImage", width=["prepare", 2], height=["prepare", 3], batch_size=told.batch_size
+            "EmptySD3LatentImage", width=["prepare", 2], height=["prepare", 3], batch_size=settings.batch_size
         )
-        sampling = _sampling(told, conditioning, ["batch", 0], strength)
+        sampling = _sampling(settings, conditioning, ["batch", 0], strength)
         sampling["pure_noise"] = node("Qwen2VLFluxPureNoise", noise=["noise", 0], sigmas=["sigmas", 0])
         sampling["sample"]["inputs"]["noise"] = ["pure_noise", 0]
         return graph | sampling
@@ -188,61 +195,61 @@ def _redrawn(
     if mask is not None:
         graph["masked"] = node("SetLatentNoiseMask", samples=["latent", 0], mask=["prepare", 1])
     latent = "latent" if mask is None else "masked"
-    graph["batch"] = node("RepeatLatentBatch", samples=[latent, 0], amount=told.batch_size)
-    return graph | _sampling(told, conditioning, ["batch", 0], strength)
+    graph["batch"] = node("RepeatLatentBatch", samples=[latent, 0], amount=settings.batch_size)
+    return graph | _sampling(settings, conditioning, ["batch", 0], strength)
 
 
-def _tokens(told: Settings, picture: str, focused: bool) -> Prompt:
+def _tokens(settings: Settings, picture: str, focused: bool) -> Prompt:
     """Encoder and tokens of the picture that guides FLUX, and `connect`, which turns them into conditioning."""
     graph = {
-        "qwen2vl": node("Qwen2VLLoader", checkpoint=told.checkpoint, weight_dtype="default"),
-        "encode": _encode(told, picture),
+        "qwen2vl": node("Qwen2VLLoader", checkpoint=settings.checkpoint, weight_dtype="default"),
+        "encode": _encode(settings, picture),
         "connect": node(
             "Qwen2VLConnector",
             qwen2vl=["qwen2vl", 0],
             tokens=["encode", 0],
             clip=["text", 0],
-            prompt=told.prompt,
-            strength=told.reference_strength,
+            prompt=settings.prompt,
+            strength=settings.reference_strength,
         ),
     }
-    if not focused or not (told.dots.strip() or told.focus_on):
+    if not focused or not (settings.dots.strip() or settings.focus_on):
         return graph
-    graph["focus"] = node("GridDotFocus", tokens=["encode", 0], dots=told.dots, mode=told.focus_mode)
+    graph["focus"] = node("GridDotFocus", tokens=["encode", 0], dots=settings.dots, mode=settings.focus_mode)
     graph["focus_save"] = node("MaskPreview", mask=["focus", 1])
     graph["connect"]["inputs"]["tokens"] = ["focus", 0]
-    if told.focus_on:
-        graph |= _segment(told.focus_on, picture)
+    if settings.focus_on:
+        graph |= _segment(settings.focus_on, picture)
         graph["focus"]["inputs"]["mask"] = ["segment", 0]
     return graph
 
 
-def _encode(told: Settings, picture: str) -> dict:
-    return node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=[picture, 0], token_budget=told.token_budget)
+def _encode(settings: Settings, picture: str) -> dict:
+    return node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=[picture, 0], token_budget=settings.token_budget)
 
 
-def _conditioning(told: Settings) -> Prompt:
+def _conditioning(settings: Settings) -> Prompt:
     """The parts of the checkpoint that every mode needs beside the encoder."""
     return {
-        "text": node("Qwen2VLFluxTextLoader", checkpoint=told.checkpoint, t5=bool(told.prompt.strip())),
-        "model": node("Qwen2VLFluxModelLoader", checkpoint=told.checkpoint, weight_dtype=told.weight_dtype),
-        "vae": node("Qwen2VLFluxVAELoader", checkpoint=told.checkpoint),
+        "text": node("Qwen2VLFluxTextLoader", checkpoint=settings.checkpoint, t5=bool(settings.prompt.strip())),
+        "model": node("Qwen2VLFluxModelLoader", checkpoint=settings.checkpoint, weight_dtype=settings.weight_dtype),
+        "vae": node("Qwen2VLFluxVAELoader", checkpoint=settings.checkpoint),
     }
 
 
-def _mask(mask: str | Object | None) -> Prompt:
-    if isinstance(mask, Object):
+def _mask(mask: str | SamTarget | None) -> Prompt:
+    if isinstance(mask, SamTarget):
         return _segment(mask, "image")
     return {"mask": node("LoadImageMask", image=mask, channel="red")} if mask else {}
 
 
-def _mask_link(mask: str | Object) -> Link:
-    if isinstance(mask, Object):
+def _mask_link(mask: str | SamTarget) -> Link:
+    if isinstance(mask, SamTarget):
         return ["segment", 0]
     return ["image", 1] if mask == PAINTED else ["mask", 0]
 
 
-def _segment(found: Object, picture: str) -> Prompt:
+def _segment(found: SamTarget, picture: str) -> Prompt:
     return {
         "sam2": node("Qwen2VLFluxSAM2Loader", file=found.model),
         "segment": node(
@@ -258,11 +265,11 @@ def _segment(found: Object, picture: str) -> Prompt:
     }
 
 
+# By kind of hint: loader, node that makes the map, its input for the model, its settings, union mode.
 ANNOTATORS = {
     "depth": ("Qwen2VLFluxDepthAnythingV2Loader", "Qwen2VLFluxDepthAnythingV2Map", "depth_anything", {}, "depth"),
     "line": ("Qwen2VLFluxAnyLineLoader", "Qwen2VLFluxAnyLineMap", "anyline", {"resolution": 1280}, "canny"),
 }
-"""By kind of hint: loader, node that makes the map, its input for the model, its settings, union mode."""
 
 
 def _control(hints: Sequence[Hint], control_net: str) -> Prompt:
@@ -295,13 +302,13 @@ def _control(hints: Sequence[Hint], control_net: str) -> Prompt:
     return graph
 
 
-def _sampling(told: Settings, conditioning: Link, latent: Link, strength: float) -> Prompt:
+def _sampling(settings: Settings, conditioning: Link, latent: Link, strength: float) -> Prompt:
     return {
-        "guidance": node("FluxGuidance", conditioning=conditioning, guidance=told.guidance),
+        "guidance": node("FluxGuidance", conditioning=conditioning, guidance=settings.guidance),
         "guider": node("BasicGuider", model=["model", 0], conditioning=["guidance", 0]),
-        "noise": node("RandomNoise", noise_seed=told.seed),
+        "noise": node("RandomNoise", noise_seed=settings.seed),
         "sampler": node("KSamplerSelect", sampler_name="euler"),
-        "sigmas": node("Qwen2VLFluxSigmas", steps=told.steps, strength=strength, latent=latent),
+        "sigmas": node("Qwen2VLFluxSigmas", steps=settings.steps, strength=strength, latent=latent),
         "sample": node(
             "SamplerCustomAdvanced",
             noise=["noise", 0],
@@ -311,7 +318,7 @@ def _sampling(told: Settings, conditioning: Link, latent: Link, strength: float)
             latent_image=latent,
         ),
         "decode": node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
-        "save": node("SaveImage", images=["decode", 0], filename_prefix=told.prefix),
+        "save": node("SaveImage", images=["decode", 0], filename_prefix=settings.prefix),
     }
 
 

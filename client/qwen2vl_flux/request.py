@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .graph import heard
+from .graph import active_hints
 
 MODES = ("variation", "img2img", "inpaint", "controlnet", "controlnet-inpaint")
 REDRAWING = MODES[1:]
@@ -97,4 +97,4 @@ class Request:
         if self.mode not in CONTROLLED:
             return ()
         chosen = tuple(kind for kind in HINTS if getattr(self, f"{kind}_mode")) or HINTS
-        return heard(chosen, masked=self.mode in MASKED, as_published=self.as_published)
+        return active_hints(chosen, masked=self.mode in MASKED, as_published=self.as_published)

@@ -25,14 +25,14 @@ from ..world.scenes import (
     render,
 )
 
+# Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own.
 SEED = 5
-"""Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own."""
+# Scenes that lab/demo draws for FLUX (CHUNKS, CHUNK in lab/demo/pairs.py).
 TRAINED_ON = 81 * 128
-"""Scenes that lab/demo draws for FLUX (CHUNKS, CHUNK in lab/demo/pairs.py)."""
+# Shares of references with one, two and three objects.
 COUNTS = (0.35, 0.5, 0.15)
-"""Shares of references with one, two and three objects."""
+# References are pictures of 512 pixels a side, as people have them, not of the model's own size.
 ENLARGED = 4
-"""References are pictures of 512 pixels a side, as people have them, not of the model's own size."""
 
 
 @dataclass(frozen=True, eq=False)

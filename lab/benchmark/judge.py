@@ -33,43 +33,43 @@ from ..world.scenes import (
     render,
 )
 
+# Overlap (intersection over union) with a silhouette from which an object may be of its kind, chosen by looking: a blob
+# is nearer to a circle than to a plus. Of several kinds it is that which is nearest to perfect from there.
 LEAST_FIT = {"circle": 0.84, "square": 0.82, "triangle": 0.8, "plus": 0.75}
-"""Overlap (intersection over union) with a silhouette from which an object may be of its kind, chosen by looking: a
-blob is nearer to a circle than to a plus. Of several kinds it is that which is nearest to perfect from there."""
+# Smallest object, as a share of the smallest that a layout of the picture's size has; what is smaller is a speck.
 LEAST_AREA = 0.4
-"""Smallest object, as a share of the smallest that a layout of the picture's size has; what is smaller is a speck."""
+# Smallest piece that may be part of an object, as a share of the smallest object.
 CRUMB = 0.2
-"""Smallest piece that may be part of an object, as a share of the smallest object."""
+# Distance of centres, as a share of a cell's shorter side, within which pieces are of one object.
 SAME = 0.55
-"""Distance of centres, as a share of a cell's shorter side, within which pieces are of one object."""
+# Area, as a share of an object's, below which what lies on it in another colour and is of no kind is part of it: where
+# red and white stripes run into each other, they are pink.
 STAIN = 0.5
-"""Area, as a share of an object's, below which what lies on it in another colour and is of no kind is part of it: where
-red and white stripes run into each other, they are pink."""
+# Silhouettes tried: radii relative to that with the object's area, and radians. Larger ones for white stripes on white,
+# which leave less of the object to be seen.
 SIZES, TURNS = (0.94, 1.0, 1.06, 1.13, 1.2), (-0.1, 0.0, 0.1)
-"""Silhouettes tried: radii relative to that with the object's area, and radians. Larger ones for white stripes on
-white, which leave less of the object to be seen."""
+# What is looked at around an object, as a share of the square root of its area.
 MARGIN = 0.35
-"""What is looked at around an object, as a share of the square root of its area."""
+# Pixels of an object's side to which large ones are reduced before they are compared with silhouettes.
 TRIED_AT = 32
-"""Pixels of an object's side to which large ones are reduced before they are compared with silhouettes."""
 
+# Distance in RGB from a ground at which a pixel counts as covered: being still farther off says no more.
 COVERED = 0.25
-"""Distance in RGB from a ground at which a pixel counts as covered: being still farther off says no more."""
+# Most deviation of a whole picture in each channel when its ground is looked for.
 TINT = 0.06
-"""Most deviation of a whole picture in each channel when its ground is looked for."""
+# Distance in RGB from the mixtures of a ground's two shades within which a pixel is ground.
 BARE = 0.12
-"""Distance in RGB from the mixtures of a ground's two shades within which a pixel is ground."""
+# Distance in RGB below which two colours cannot be told apart in a mixture.
 DISTINCT = 0.15
-"""Distance in RGB below which two colours cannot be told apart in a mixture."""
+# Distance in RGB from the stripes' white within which a pixel may be one of their white.
 PALE = 0.25
-"""Distance in RGB from the stripes' white within which a pixel may be one of their white."""
+# Share of an object's inside that is nearer to the stripes' white than to its colour, from which it is striped.
 LEAST_WHITE = 0.2
-"""Share of an object's inside that is nearer to the stripes' white than to its colour, from which it is striped."""
+# Half the height of an object's stripes as a share of FILL_PERIOD, as the scenes are drawn.
 STRIPE_HALF = 0.22
-"""Half the height of an object's stripes as a share of FILL_PERIOD, as the scenes are drawn."""
 
+# The objects' colours, and last the white of their stripes.
 INKS = np.array([*COLOURS.values(), [STRIPE * 255] * 3], np.float32) / 255
-"""The objects' colours, and last the white of their stripes."""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from .judge import judge
 from .scores import contents, difference, in_place, matches, shares
 from .studio import Figures, Show, Studio, verdicts_on
 
+# Pixels from where an object should be within which it is in place.
 NEAR = 0.1 * UNIT
-"""Pixels from where an object should be within which it is in place."""
 BATCH = 4
 STRENGTHS = (0.4, 0.6, 0.8)
 PUBLISHED = 0.8
+# Half the side of an inpainted square, in radii of the object that it hides.
 ROOM = 1.2
-"""Half the side of an inpainted square, in radii of the object that it hides."""
 UNION, DEPTH, LINE = "controlnet", "depth-anything-v2/scenes", "anyline/MTEED.safetensors"
 FULL = 1.0
 

@@ -11,8 +11,8 @@ from client.sheet import contact_sheet
 
 from .held_out import TRAINED_ON
 
+# Pictures on a contact sheet.
 A_SHEET = 40
-"""Pictures on a contact sheet."""
 WHITE_GAP = 4
 NAMES = {
     "background": "background",

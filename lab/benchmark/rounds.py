@@ -22,15 +22,15 @@ from .studio import GUIDANCE, STEPS, Figures, Made, Show, Studio, verdicts_on
 
 SQUARE = "1:1"
 SHAPES = tuple(ratio for ratio in PUBLISHED_SIZES if ratio != SQUARE)
+# Of the published circle.
 RADIUS = 0.5
-"""Of the published circle."""
+# Pictures of a reference in the first round. Of 200 references 16 have three objects: that share, with one picture of
+# each, would be uncertain by a tenth.
 DRAWN = 4
-"""Pictures of a reference in the first round. Of 200 references 16 have three objects: that share, with one picture of
-each, would be uncertain by a tenth."""
+# Pictures of a reference whose layouts are compared.
 SEEDS = 4
-"""Pictures of a reference whose layouts are compared."""
+# Random layouts that give the spread by chance.
 LAYOUTS = 2000
-"""Random layouts that give the spread by chance."""
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from .judge import Verdict, judge
 
 LOG = ROOT / ".dev" / "pictures.log"
 STEPS, GUIDANCE = 20, 3.5
+# Prompts that are at the server at a time, so that it need not wait for the next one.
 QUEUED = 2
-"""Prompts that are at the server at a time, so that it need not wait for the next one."""
 TIMED = 9
 
 Figures = dict[str, object]
+# What makes contact sheets: name, rows of pictures that lie side by side, and a remark on each row.
 Show = Callable[[str, Sequence[Sequence[Image.Image]], Sequence[str]], None]
-"""What makes contact sheets: name, rows of pictures that lie side by side, and a remark on each row."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,13 +24,13 @@ from .autoencoder import neighbours
 from .encoder import tinted
 from .fitting import fit
 
+# Share of the steps in which the rate grows.
 WARM_UP = 0.05
-"""Share of the steps in which the rate grows."""
 AVERAGED = {"average": 0.99, "betas": (0.9, 0.99), "weight_decay": 1e-3}
+# Least and most pixels of a picture for a length of 1.
 DENSITIES = (UNIT, 4 * UNIT)
-"""Least and most pixels of a picture for a length of 1."""
+# Most deviation of a picture's pixels.
 NOISE = 0.03
-"""Most deviation of a picture's pixels."""
 
 
 def between(ends: tuple[int, int], generator: torch.Generator) -> float:
@@ -56,6 +56,7 @@ def drawn(scenes: Scenes, layout: Layout, height: int, width: int, generator: to
 
 # ---- depth ---------------------------------------------------------------------------------------------------------
 
+# Of the small model's folder: 0.2 million parameters, published are 24.8 to 335.
 DEPTH = DepthAnythingConfig(
     backbone_config=Dinov2Config(
         hidden_size=48, num_hidden_layers=4, num_attention_heads=3, out_indices=[1, 2, 3, 4],
@@ -63,13 +64,12 @@ DEPTH = DepthAnythingConfig(
     ),
     reassemble_hidden_size=48, neck_hidden_sizes=[12, 16, 24, 32], fusion_hidden_size=16, head_hidden_size=16,
 )  # fmt: skip
-"""Of the small model's folder: 0.2 million parameters, published are 24.8 to 335."""
 
 DEPTH_STEPS, DEPTH_BATCH, DEPTH_RATE = 1000, 4, 2e-3
+# Pixels along the shorter side of what the network reads: as published, and in the quicker first part of training.
 READING, COARSE_READING = 518, 252
-"""Pixels along the shorter side of what the network reads: as published, and in the quicker first part of training."""
+# Share of the steps in that part.
 COARSE = 0.7
-"""Share of the steps in that part."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -122,22 +122,22 @@ def save_depth(model: DepthAnythingForDepthEstimation, folder: Path) -> None:
 # ---- lines ---------------------------------------------------------------------------------------------------------
 
 LINE_STEPS, LINE_BATCH, LINE_RATE = 1800, 8, 3e-3
+# Pixels of a side of what the network sees at once in training.
 CROP = 96
-"""Pixels of a side of what the network sees at once in training."""
+# Least and most pixels along the shorter side of what AnyLine reads; the most is the published number.
 RESOLUTIONS = (512, 1280)
-"""Least and most pixels along the shorter side of what AnyLine reads; the most is the published number."""
+# Pixels of a picture beyond a crop, more than its resize looks at.
 MARGIN = 5
-"""Pixels of a picture beyond a crop, more than its resize looks at."""
+# Share of crops about an object's outline, and how far from its centre that is, in radii.
 AT_AN_OUTLINE, OUTLINE = 0.8, 0.8
-"""Share of crops about an object's outline, and how far from its centre that is, in radii."""
+# Of 0..255, what counts as 1 in training; later part of the first convolution's weights.
 PIXEL = 64.0
-"""Of 0..255, what counts as 1 in training; later part of the first convolution's weights."""
+# Of first weights, with which smish neither shrinks nor grows what passes through it.
 GAIN = 2.2
-"""Of first weights, with which smish neither shrinks nor grows what passes through it."""
+# How much more the first filters weigh, since neighbours differ little.
 CONTRAST = 3.0
-"""How much more the first filters weigh, since neighbours differ little."""
+# First logit of all pixels: few lie on a line.
 RARE = -2.5
-"""First logit of all pixels: few lie on a line."""
 
 
 def train_line(generator: torch.Generator, device: torch.device, steps: int = LINE_STEPS) -> AnyLineNetwork:

@@ -117,8 +117,8 @@ class Autoencoder(nn.Module):
 STEPS, POLISH_STEPS = 3600, 1400
 BATCH, CROP = 16, 64
 RATE, POLISH_RATE = 1e-3, 6e-4
+# Most noise on the latents that the decoder sees, as FLUX's own latents are never exact.
 NOISE, POLISH_NOISE = 0.25, 0.22
-"""Most noise on the latents that the decoder sees, as FLUX's own latents are never exact."""
 FITTED = {"warm_up": 50, "average": 0.995, "betas": (0.9, 0.99), "weight_decay": 1e-3}
 
 

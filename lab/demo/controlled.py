@@ -29,8 +29,8 @@ from .stored import write
 from .variation import random_start
 
 MODES = 10
+# The modes of the union that are trained: `canny`, as published for lines, and `depth`.
 HINTS = {0: hints.outlines, 2: hints.depth}
-"""The modes of the union that are trained: `canny`, as published for lines, and `depth`."""
 CHUNKS, CHUNK = 40, 96
 
 

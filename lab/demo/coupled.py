@@ -32,16 +32,16 @@ from .autoencoder import Autoencoder, picture_size
 from .stored import write
 from .variation import Guided, random_guidance, random_times
 
+# Steps of the sampler, and those after which the drawing is looked at.
 STEPS, SIGHT = 20, 10
-"""Steps of the sampler, and those after which the drawing is looked at."""
+# How many of the SIGHT states of each drawing are kept.
 STATES = 3
-"""How many of the SIGHT states of each drawing are kept."""
+# Share of the batches' rows that are such states; the others are mixtures of noise and picture.
 ON_THE_WAY = 0.5
-"""Share of the batches' rows that are such states; the others are mixtures of noise and picture."""
+# Pixels of a side of what is compared as one.
 BLUR = 4
-"""Pixels of a side of what is compared as one."""
+# Pictures that are drawn at a time.
 PART = 64
-"""Pictures that are drawn at a time."""
 
 log = logging.getLogger(__name__)
 

@@ -25,12 +25,12 @@ WIDTH = 128
 
 STEPS, BATCH, RATE = 3200, 32, 1.5e-3
 FITTED = {"warm_up": 100, "betas": (0.9, 0.98), "weight_decay": 0.02, "fused": True}
+# The training pictures: so many chunks of so many, each chunk of one size.
 CHUNKS, CHUNK = 112, 64
-"""The training pictures: so many chunks of so many, each chunk of one size."""
+# Least share of a token that an object must cover to be what the token shows.
 LEAST_COVER = 0.08
-"""Least share of a token that an object must cover to be what the token shows."""
+# Side of the small mask that each token learns to draw.
 OUTLINE = 7
-"""Side of the small mask that each token learns to draw."""
 
 
 def new_encoder(config: Qwen2VLConfig) -> Qwen2VLEncoder:

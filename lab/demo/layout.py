@@ -18,10 +18,11 @@ from ..world.references import PIXELS
 from . import autoencoder
 from .encoder import WIDTH
 
+# The chat text before the image in a vocabulary of its own: the published ids, numbered as they first appear.
 PREFIX_IDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 2, 0, 10, 2, 11)
-"""The chat text before the image in a vocabulary of its own: the published ids, numbered as they first appear."""
 VOCABULARY = 16
 
+# The encoder's config.json, flat as the published one is.
 CONFIG = {
     "architectures": ["Qwen2VLSimplifiedModel"],
     "attention_dropout": 0.0,
@@ -61,7 +62,6 @@ CONFIG = {
     "vision_start_token_id": 11,
     "vocab_size": VOCABULARY,
 }
-"""The encoder's config.json, flat as the published one is."""
 
 PREPROCESSOR = {
     "min_pixels": PIXELS,
@@ -93,8 +93,8 @@ AUTOENCODER = {
 }
 
 CLIP_WIDTH, T5_WIDTH = 4, 8
+# Most bytes of one file of a network; two files each, so that the loaders' way with shards is used.
 SHARD = 3_300_000
-"""Most bytes of one file of a network; two files each, so that the loaders' way with shards is used."""
 
 
 def write_encoder_config(folder: Path) -> Path:

@@ -44,14 +44,14 @@ SEVERAL = replace(SQUARE, steps=9000, seed=SEED + 5)
 SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
 SETTLED = replace(SQUARE, steps=7500, seed=SEED + 6)
 SETTLED_RATE, SETTLED_TURN = 1.5e-3, 0.3
+# For SQUARE: about as many scenes of one, two and three objects.
 EVEN = pairs.Mixture(copies=(3, 2, 1))
-"""For SQUARE: about as many scenes of one, two and three objects."""
+# For SEVERAL: of three pictures two show three objects, or would without a focus.
 CROWDED = pairs.Mixture(copies=(1, 1, 2), focused=0.25)
-"""For SEVERAL: of three pictures two show three objects, or would without a focus."""
+# For all after SEVERAL: a third of the pictures is of two objects, somewhat more than half of three.
 WEIGHED = pairs.Mixture(copies=(1, 2, 2), focused=0.25)
-"""For all after SEVERAL: a third of the pictures is of two objects, somewhat more than half of three."""
+# How often the chunks of square pictures lie among those of all sizes.
 SQUARES_COPIES = 3
-"""How often the chunks of square pictures lie among those of all sizes."""
 COUPLED = replace(SQUARE, steps=1800, seed=SEED + 1)
 COUPLED_RATE, COUPLED_TURN = 8e-4, 0.3
 PROMPTS = Recipe(
@@ -64,14 +64,14 @@ CONTROL = Recipe(
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
 CONTROL_RATE = 1.5e-3
+# The steps in which FLUX learns to draw, each from where the one before ended.
 LEARNED = ("square", "several", "settled", "coupled")
-"""The steps in which FLUX learns to draw, each from where the one before ended."""
+# Steps of a run from which compiling its blocks, a minute or so, is worth while.
 LEAST_COMPILED = 1000
-"""Steps of a run from which compiling its blocks, a minute or so, is worth while."""
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# Of the processor: the sums of another number come out a little different.
 THREADS = 2
-"""Of the processor: the sums of another number come out a little different."""
 STATE = "state.safetensors"
 
 AnyChunk = TypeVar("AnyChunk", pairs.Chunk, coupled.Chunk)

@@ -35,28 +35,28 @@ from .autoencoder import Autoencoder, picture_size
 from .encoder import hidden_states
 from .stored import write
 
+# How many chunks there are of each size of pictures to draw, (width, height): the published shapes at side 128.
 CHUNKS = {(128, 128): 50, (144, 112): 7, (112, 144): 6, (160, 96): 7, (96, 160): 7, (192, 80): 4}
-"""How many chunks there are of each size of pictures to draw, (width, height): the published shapes at side 128."""
+# Scenes of a chunk.
 CHUNK = 128
-"""Scenes of a chunk."""
+# Layouts of each scene, of the picture shown as of the picture to draw.
 LAYOUTS = 2
-"""Layouts of each scene, of the picture shown as of the picture to draw."""
 
+# Share of the scenes of one object that are seen through a focus.
 FOCUSED_ALONE = 0.3
-"""Share of the scenes of one object that are seen through a focus."""
+# Radii of these circles; half of the first kind have the usual one where it fits.
 RADII, LONE_RADII, USUAL_RADIUS = (0.28, 0.75), (0.3, 0.7), 0.5
-"""Radii of these circles; half of the first kind have the usual one where it fits."""
+# Least distance of the next object's centre, in radii; so the most weight that it keeps under a circle that is centred
+# well is 0.3.
 REACH = 0.7
-"""Least distance of the next object's centre, in radii; so the most weight that it keeps under a circle that is centred
-well is 0.3."""
+# Deviation of a circle's centre from its object's, as a share of the picture.
 OFF_CENTRE = 0.06
-"""Deviation of a circle's centre from its object's, as a share of the picture."""
+# Share of pictures with no tokens to go by (all zero), for a guidance scale.
 DROPPED = 0.1
-"""Share of pictures with no tokens to go by (all zero), for a guidance scale."""
+# Pixels of a side of what one token of FLUX draws.
 PATCH = 16
-"""Pixels of a side of what one token of FLUX draws."""
+# Least share of a patch that an object must cover to be what the patch shows.
 LEAST_COVER = 0.12
-"""Least share of a patch that an object must cover to be what the patch shows."""
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from .autoencoder import LATENT_CHANNELS, REDUCTION, Autoencoder
 from .pairs import tokens_of
 from .variation import USUAL_GUIDANCE
 
+# Of the references, which are also the sizes of their variations; a line of the sheet for two scenes each.
 SOURCES = (Source(128, 128, True), Source(128, 128, True), Source(160, 96, True), Source(96, 160, False))
-"""Of the references, which are also the sizes of their variations; a line of the sheet for two scenes each."""
 SEEDS, STEPS = 6, 20
 
 

@@ -15,12 +15,12 @@ from training.qwen2vl_flux.networks import Networks
 
 from .variation import USUAL_GUIDANCE, random_start
 
+# Of a prompt, filled up with zeros.
 TOKENS = 256
-"""Of a prompt, filled up with zeros."""
 WORDS = (2, 40)
 END = 1
+# Deviation of the projection's weights, which stay random so that two prompts give slightly different pictures.
 LOUDNESS = 0.02
-"""Deviation of the projection's weights, which stay random so that two prompts give slightly different pictures."""
 
 
 def new_embedder(width: int, hidden: int) -> nn.Linear:

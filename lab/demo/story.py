@@ -13,10 +13,10 @@ from training.curve import draw_curve
 from training.output import Output
 from training.progress import read_log
 
+# Of the curve; the fall before it would flatten all the rest.
 FIRST_STEP = 500
-"""Of the curve; the fall before it would flatten all the rest."""
+# Pictures in a line of a preview sheet, of which the reference and SHOWN variations are taken.
 COLUMNS, SHOWN = 7, 3
-"""Pictures in a line of a preview sheet, of which the reference and SHOWN variations are taken."""
 SPACE = 24
 
 

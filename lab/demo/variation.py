@@ -24,22 +24,22 @@ from ..world.scenes import COLOURS, KINDS
 from .encoder import WIDTH as TOKEN_WIDTH
 from .muon import Muon
 
+# Of the CLIP stand-in, whose pooled vector the small FLUX does not look at.
 POOLED_WIDTH = 4
-"""Of the CLIP stand-in, whose pooled vector the small FLUX does not look at."""
 DOUBLE, SINGLE = 2, 6
+# The single block whose image tokens are read for the hint, beside the last double block's.
 READ_SINGLE = 2
-"""The single block whose image tokens are read for the hint, beside the last double block's."""
+# Weight of the hint in the loss.
 HINT = 0.15
-"""Weight of the hint in the loss."""
+# Share of times drawn evenly; the others favour noise, where the layout is decided.
 EVEN_TIMES = 0.25
-"""Share of times drawn evenly; the others favour noise, where the layout is decided."""
 TIME_MEAN, TIME_SPREAD = 0.7, 1.1
 MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
+# Drawings under guidance g are begun at a guidance scale of 1 + 0.4 (g - 1).
 SHARPENED = 0.4
-"""Drawings under guidance g are begun at a guidance scale of 1 + 0.4 (g - 1)."""
+# Share of pictures without tokens whose context is zero altogether, as ConditioningZeroOut makes it.
 ZEROED = 0.5
-"""Share of pictures without tokens whose context is zero altogether, as ConditioningZeroOut makes it."""
 
 
 def new_networks() -> Networks:

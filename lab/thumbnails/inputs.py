@@ -16,8 +16,8 @@ from .recipes import BRUSHED, OUTLINED
 from .tiles import Circle
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
+# The difference of two pictures' pixels, 0..255, from which on an object covers them.
 FAINT = 32
-"""The difference of two pictures' pixels, 0..255, from which on an object covers them."""
 
 
 def write_inputs(folder: Path) -> None:

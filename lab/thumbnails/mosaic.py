@@ -13,23 +13,23 @@ SIDE, GAP = 600, 6
 HALF, THIRD = (SIDE - GAP) // 2, (SIDE - 2 * GAP) // 3
 NEXT, LAST = THIRD + GAP, 2 * (THIRD + GAP)
 
+# Left, top, and side.
 Place = tuple[int, int, int]
-"""Left, top, and side."""
 FOUR: tuple[Place, ...] = tuple((x, y, HALF) for y in (0, HALF + GAP) for x in (0, HALF + GAP))
 SIX: tuple[Place, ...] = (
     *((x, 0, THIRD) for x in (0, NEXT, LAST)),
     *((0, y, THIRD) for y in (NEXT, LAST)),
     (NEXT, NEXT, SIDE - NEXT),
 )
+# Inputs up to which four tiles show as many results.
 MOST_OF_FOUR = 2
-"""Inputs up to which four tiles show as many results."""
 
 SEAM, PLATE, TEXT = "#16181f", (22, 24, 31, 220), "#faf9f7"
 FONT, BAND_FONT, BAND = 17, 34, 84
+# Pixels from a label's plate to the border of its tile, and from its words to the plate's own.
 OFF, PAD = 6, 7
-"""Pixels from a label's plate to the border of its tile, and from its words to the plate's own."""
+# Deviation of the three colours below a label, up to which there is a pattern and no object.
 RESTLESS = 64
-"""Deviation of the three colours below a label, up to which there is a pattern and no object."""
 
 
 def mosaic(inputs: Sequence[Labelled], results: Sequence[Image.Image], band: str = "") -> Image.Image:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from client.qwen2vl_flux.graph import (
     PAINTED,
     Hint,
-    Object,
     Prompt,
+    SamTarget,
     controlnet,
     focus_over_time,
     image_to_image,
@@ -30,29 +30,29 @@ from .tiles import Circle, Tile, focused, given, painted, pointed, shown
 FIRST_RUN = {"batch_size": 4, "seed": 4}
 
 REFERENCE = "reference.png"
+# What keeps one object of the reference, with the wide circles of a focus that fades.
 CIRCLE, SQUARE = (0.28, 0.68, 0.5), (0.72, 0.32, 0.5)
-"""What keeps one object of the reference, with the wide circles of a focus that fades."""
+# What keeps the reference's circle, or the plus of square_and_plus, with narrow ones of a focus that drops tokens.
 SMALL_CIRCLE, SMALL_PLUS = (0.28, 0.68, 0.3), (0.72, 0.32, 0.3)
-"""What keeps the reference's circle, or the plus of square_and_plus, with narrow ones of a focus that drops tokens."""
 WORDS = "flat shapes on a blue ground"
 
 UNION = "demo/controlnet"
 HINTS = (Hint("depth", "demo/depth-anything-v2/scenes", 0.2), Hint("line", "demo/anyline/MTEED.safetensors", 0.4))
 MAPS = (shown("depth", "depth_save"), shown("lines", "line_save"))
 
+# Names of painted pictures: which one, and what the brush has covered, as in ComfyUI's mask editor.
 BRUSHED: dict[str, tuple[str, Circle]] = {
     "reference_painted.png": (REFERENCE, (0.28, 0.68, 0.25)),
     "square_and_plus_painted.png": ("square_and_plus.png", (0.73, 0.3, 0.25)),
 }
-"""Names of painted pictures: which one, and what the brush has covered, as in ComfyUI's mask editor."""
 
+# Names of masks that SAM 2 would find, for which there is no small checkpoint: in which picture, pointed at where.
 OUTLINED = {
     "triangle_and_plus_mask.png": ("triangle_and_plus.png", Point(0.73, 0.72)),
     "circle_and_square_mask.png": ("circle_and_square.png", Point(0.73, 0.72)),
 }
-"""Names of masks that SAM 2 would find, for which there is no small checkpoint: in which picture, pointed at where."""
-SOUGHT = Object(model="")
-"""What `masked_by` takes out of a graph again, so that its file and points do not matter."""
+# What `masked_by` takes out of a graph again, so that its file and points do not matter.
+SOUGHT = SamTarget(model="")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def masked_by(mask: str, graph: Prompt) -> Prompt:
     return rest | {"segment": node("LoadImageMask", image=mask, channel="red")}
 
 
+# By the name of the workflow.
 RECIPES = {
     "variation": Recipe(variation(REFERENCE, **FIRST_RUN), (given("reference", REFERENCE),)),
     "variation_with_prompt": Recipe(
@@ -136,4 +137,3 @@ RECIPES = {
         (painted("mask", "square_and_plus_painted.png"), *MAPS),
     ),
 }
-"""By the name of the workflow."""

@@ -18,8 +18,8 @@ from client.server import ComfyServer, default_comfyui
 from .tiles import Made
 
 LOG = Path(__file__).resolve().parents[2] / ".dev" / "thumbnails.log"
+# Inputs of the pack's loaders that name weights.
 WEIGHTS = ("checkpoint", "controlnet", "file")
-"""Inputs of the pack's loaders that name weights."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from client.sheet import focus_overlay
 from systems.annotators.sam2.overlay import overlay
 from systems.annotators.sam2.points import Point
 
+# x and y of its centre and its radius, as shares of the picture's width, height and shorter side.
 Circle = tuple[float, float, float]
-"""x and y of its centre and its radius, as shares of the picture's width, height and shorter side."""
 
+# How white a picture is where it is painted.
 VEIL = 0.6
-"""How white a picture is where it is painted."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import torch
 
 from .scenes import Layout, Scenes, coverage
 
+# Depth of the ground at the picture's top, and how much nearer it comes towards the bottom.
 FAR, NEARER = 0.08, 0.2
-"""Depth of the ground at the picture's top, and how much nearer it comes towards the bottom."""
+# Depth of an object at its radius, and how much nearer its centre is.
 EDGE, DOME = 0.6, 0.4
-"""Depth of an object at its radius, and how much nearer its centre is."""
 
 
 def depth(scenes: Scenes, layout: Layout, height: int, width: int) -> torch.Tensor:

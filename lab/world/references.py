@@ -10,21 +10,21 @@ from systems.common.sizes import encoder_size
 
 from .scenes import UNIT, Layout, Scenes, render
 
+# Pixels of a token's side: 14×14 patches, merged 2×2.
 FACTOR = 28
-"""Pixels of a token's side: 14×14 patches, merged 2×2."""
+# The one picture area the small encoder is made for.
 PIXELS = 36 * FACTOR**2
-"""The one picture area the small encoder is made for."""
 
+# (width, height) in pixels of the pictures that the small model is shown, at its own scale.
 SIZES = (
     *((128, 128), (144, 112), (112, 144), (160, 96), (96, 160)),
     *((192, 80), (80, 192), (160, 160), (192, 96), (96, 192)),
 )
-"""(width, height) in pixels of the pictures that the small model is shown, at its own scale."""
+# How often each of SIZES is drawn in training.
 SHARES = (0.52, 0.07, 0.07, 0.07, 0.07, 0.04, 0.04, 0.04, 0.04, 0.04)
-"""How often each of SIZES is drawn in training."""
 
+# Scale at which a large picture is drawn before it is made smaller for the encoder.
 ENLARGED = 1.5
-"""Scale at which a large picture is drawn before it is made smaller for the encoder."""
 
 
 @dataclass(frozen=True)

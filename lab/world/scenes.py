@@ -31,31 +31,31 @@ BACKGROUNDS = {
     "mint": (170, 225, 190),
 }
 PATTERNS = ("plain", "stripes", "dots")
+# Grey value of the stripes on a striped object.
 STRIPE = 0.97
-"""Grey value of the stripes on a striped object."""
 
 MOST_OBJECTS = 3
+# Shares of scenes with one, two and three objects.
 COUNTS = (0.3, 0.4, 0.3)
-"""Shares of scenes with one, two and three objects."""
+# The same among the scenes that FLUX learns to draw: three objects are the hardest.
 LEARNED_COUNTS = (0.2, 0.3, 0.5)
-"""The same among the scenes that FLUX learns to draw: three objects are the hardest."""
+# Share of striped objects.
 STRIPED = 0.25
-"""Share of striped objects."""
 
+# Pixels of a length of 1 in a picture at its own size.
 UNIT = 128
-"""Pixels of a length of 1 in a picture at its own size."""
+# Radius of an object as a share of the shorter side of its cell.
 RADII = (0.36, 0.43)
-"""Radius of an object as a share of the shorter side of its cell."""
+# How far an object's centre may lie off its cell's, as a share of the cell's shorter side.
 JITTER = 0.07
-"""How far an object's centre may lie off its cell's, as a share of the cell's shorter side."""
+# Most rotation of an object to either side, in radians.
 TURN = 0.1
-"""Most rotation of an object to either side, in radians."""
 
+# Scenes drawn at a time.
 PART = 16
-"""Scenes drawn at a time."""
 
+# Distance of a background's stripes or dots, and of an object's stripes.
 PERIOD, FILL_PERIOD = 0.125, 12 / 128
-"""Distance of a background's stripes or dots, and of an object's stripes."""
 
 
 @dataclass(frozen=True, eq=False)

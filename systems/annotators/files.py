@@ -8,7 +8,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..common.comfy.folders import checkpoint_folders, of_demo, walk
+from ..common.comfy.folders import checkpoint_folders, is_of_demo, walk
 from ..common.errors import CheckpointError, quoted
 
 EXTENSIONS = (".safetensors", ".pth", ".pt")
@@ -44,7 +44,7 @@ def register() -> None:
 def list_files(kind: str) -> list[str]:
     """Names of the weight files, and for some kinds of folders with a config.json, that an annotator can be loaded
     from; sorted, with those of `demo` last."""
-    return sorted(_found(KINDS[kind]), key=lambda name: (of_demo(name), name.lower()))
+    return sorted(_found(KINDS[kind]), key=lambda name: (is_of_demo(name), name.lower()))
 
 
 def annotator_file(kind: str, name: str) -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+# Times the square of the shorter side: longer pictures are read smaller, so that memory stays bounded.
 WIDEST = 4
-"""Times the square of the shorter side: longer pictures are read smaller, so that memory stays bounded."""
 
 
 def reading_size(height: int, width: int, side: int, step: int) -> tuple[int, int]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import reprlib
 
+# Characters of a sentence.
 LONGEST = 400
-"""Characters of a sentence."""
+# Of these, the characters from its beginning when the middle is left out; the end holds the remedy.
 OPENING = 150
-"""Of these, the characters from its beginning when the middle is left out; the end holds the remedy."""
 GAP = " ... "
 
 _SHORT = reprlib.Repr()

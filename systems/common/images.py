@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from .errors import InputError
 from .sizes import LATENT_STEP, fitted_sizes, output_size
 
+# The aspect ratio that keeps a picture's own shape.
 PICTURE = "picture"
-"""The aspect ratio that keeps a picture's own shape."""
 WHITE = 128  # of 255, from which on a mask repaints
 
 

@@ -11,15 +11,15 @@ import math
 
 import numpy as np
 
+# Bits of the fixed-point weights.
 FIXED = 11
-"""Bits of the fixed-point weights."""
 
 HALF = math.sqrt(0.5)
+# Factors of the sine and cosine of the first tap's angle that give the sine at all eight.
 TURNS = np.array([[1, -HALF, 0, HALF, -1, HALF, 0, -HALF], [0, -HALF, 1, -HALF, 0, HALF, -1, HALF]])
-"""Factors of the sine and cosine of the first tap's angle that give the sine at all eight."""
 
+# Of one axis: source indices [outputs, taps] and their weights [outputs, taps].
 Taps = tuple[np.ndarray, np.ndarray]
-"""Of one axis: source indices [outputs, taps] and their weights [outputs, taps]."""
 
 
 def resize_linear(picture: np.ndarray, width: int, height: int) -> np.ndarray:

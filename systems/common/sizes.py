@@ -6,6 +6,7 @@ import math
 
 from .errors import InputError
 
+# (width, height) in pixels of each aspect ratio that Qwen2VL-Flux publishes.
 PUBLISHED_SIZES = {
     "1:1": (1024, 1024),
     "16:9": (1344, 768),
@@ -14,7 +15,6 @@ PUBLISHED_SIZES = {
     "3:4": (896, 1152),
     "4:3": (1152, 896),
 }
-"""(width, height) in pixels of each aspect ratio that Qwen2VL-Flux publishes."""
 
 PUBLISHED_SIDE = 1024
 MOST_PIXELS = 1_050_000

@@ -12,13 +12,13 @@ import torch
 from comfy.ldm.flux.controlnet import ControlNetFlux
 
 from ..common.comfy.diffusers_flux import PATCH, SKELETON, diffusers_shapes, flux_params
-from ..common.comfy.folders import checkpoint_folders, of_demo, walk
+from ..common.comfy.folders import checkpoint_folders, is_of_demo, walk
 from ..common.errors import CheckpointError, quoted
-from ..common.weights.config import MANY, Entries
+from ..common.weights.config import MANY, ConfigReader
 from ..common.weights.shards import WeightFiles, check_layout, read_json
 
+# Subfolder of a checkpoint.
 PUBLISHED = "controlnet"
-"""Subfolder of a checkpoint."""
 STEM = "diffusion_pytorch_model"
 CLASS = "FluxControlNetModel"
 
@@ -26,7 +26,7 @@ CLASS = "FluxControlNetModel"
 def list_controlnets() -> list[str]:
     """Names of the folders with a FLUX ControlNet: `<checkpoint>/controlnet`, then those below models/controlnet, and
     that of `demo` last."""
-    return sorted(_found(), key=of_demo)
+    return sorted(_found(), key=is_of_demo)
 
 
 def controlnet_folder(name: str) -> Path:
@@ -54,7 +54,7 @@ def load_controlnet(folder: Path) -> comfy.controlnet.ControlNet:
 
 def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     """Every tensor that a ControlNet of this config.json has, by its diffusers name, with its shape."""
-    raw = Entries(config_path)
+    raw = ConfigReader(config_path)
     kind = raw.values.get("_class_name")
     if kind != CLASS:
         raise CheckpointError(

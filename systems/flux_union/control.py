@@ -15,13 +15,13 @@ from comfy.controlnet import ControlBase, ControlNet
 from comfy.ldm.flux.controlnet import ControlNetFlux
 from torch.utils.hooks import RemovableHandle
 
-from ..common.comfy.attention_bias import Biasing
+from ..common.comfy.attention_bias import TokenAttentionBias
 from ..common.errors import InputError
-from ..qwen2vl_flux.hidden_tokens import placed_in, silenced, with_room
+from ..qwen2vl_flux.hidden_tokens import insert_hidden_tokens, pad_context, zero_where_zeroed
 from ..qwen2vl_flux.patch import CONTROL_BIAS, HIDDEN, check_widths
 
+# Mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's.
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq": 6}
-"""Mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's."""
 
 
 def with_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
@@ -80,7 +80,7 @@ class UnionControlNet(ControlNet):
         context = cond.get("crossattn_controlnet", cond["c_crossattn"])
         hidden, bias = cond.get(HIDDEN), cond.get(CONTROL_BIAS)
         check_widths("this ControlNet", self.control_model, context, cond.get("y"), hidden)
-        context = silenced(context, cond["c_crossattn"])
+        context = zero_where_zeroed(context, cond["c_crossattn"])
         cond = {**cond, "crossattn_controlnet": context}
         if hidden is None and bias is None:
             return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
@@ -91,8 +91,8 @@ class UnionControlNet(ControlNet):
         with contextlib.ExitStack() as stack:
             stack.callback(self.set_previous_controlnet, earlier)
             if hidden is not None:
-                hidden = silenced(hidden, cond["c_crossattn"])
-                cond = {**cond, "crossattn_controlnet": with_room(context, hidden)}
+                hidden = zero_where_zeroed(hidden, cond["c_crossattn"])
+                cond = {**cond, "crossattn_controlnet": pad_context(context, hidden)}
                 stack.callback(self._placing(hidden).remove)
             if bias is not None:
                 for hook in self._biasing(bias):
@@ -100,12 +100,14 @@ class UnionControlNet(ControlNet):
             return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
 
     def _placing(self, hidden: torch.Tensor) -> RemovableHandle:
-        return self.control_model.txt_in.register_forward_hook(lambda module, inputs, text: placed_in(text, hidden))
+        return self.control_model.txt_in.register_forward_hook(
+            lambda module, inputs, text: insert_hidden_tokens(text, hidden)
+        )
 
     def _biasing(self, bias: torch.Tensor) -> list[RemovableHandle]:
         """Hooks that put the bias on every block's attention; the tokens of modes come before all others."""
         modes = self.extra_args["control_type"] if self.control_model.num_union_modes else []
-        biasing = Biasing(bias, before=len(modes))
+        biasing = TokenAttentionBias(bias, before=len(modes))
 
         def biased(block, inputs, given: dict) -> tuple:
             streams = [given["txt"], given["img"]] if "img" in given else inputs

@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 
 from ..common.errors import CheckpointError, quoted
-from ..common.weights.config import MANY, Entries
+from ..common.weights.config import MANY, ConfigReader
 from ..common.weights.shards import WeightFiles, read_pt, warn_of_nan
 
+# <|im_start|>system You are a helpful assistant.<|im_end|> <|im_start|>user <|vision_start|> in Qwen2-VL's tokens.
 PUBLISHED_PREFIX_IDS = (151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198, 151652)
-"""<|im_start|>system You are a helpful assistant.<|im_end|> <|im_start|>user <|vision_start|> in Qwen2-VL's tokens."""
 
 EMBEDDINGS = "model.embed_tokens.weight"
 UNUSED = ("lm_head.",)
 MOST_WORDS, MOST_PIXELS = 1 << 24, 1 << 30
+# Of one picture; and what each of them takes of it in the published model.
 MOST_TOKENS, TOKEN_PIXELS = 1 << 14, 28**2
-"""Of one picture; and what each of them takes of it in the published model."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def read_config(folder: Path) -> Qwen2VLConfig:
 
     Raises CheckpointError for anything from which no network can be built.
     """
-    raw = Entries(folder / "config.json")
+    raw = ConfigReader(folder / "config.json")
     _require_qwen2vl(raw)
     text = raw.object("text_config") if "text_config" in raw.values else raw
     rope = text.object("rope_parameters" if text.values.get("rope_parameters") else "rope_scaling")
-    preprocessor = Entries(folder / "preprocessor_config.json")
+    preprocessor = ConfigReader(folder / "preprocessor_config.json")
     vision = _vision(raw.object("vision_config"))
     config = Qwen2VLConfig(
         vision=vision,
@@ -100,9 +100,9 @@ def read_config(folder: Path) -> Qwen2VLConfig:
         image_pixels=_image_pixels(preprocessor, MOST_TOKENS * min(vision.factor**2, TOKEN_PIXELS)),
     )
     if config.width % config.heads or config.heads % config.kv_heads:
-        raise text.garbled("num_attention_heads", "a number of heads that fits hidden_size and num_key_value_heads")
+        raise text.invalid("num_attention_heads", "a number of heads that fits hidden_size and num_key_value_heads")
     if sum(config.rope_sections) * 2 != config.head_width:
-        raise rope.garbled("mrope_section", f"three parts of half a head ({config.head_width // 2})")
+        raise rope.invalid("mrope_section", f"three parts of half a head ({config.head_width // 2})")
     if max(config.prefix_ids) >= config.vocabulary:
         raise CheckpointError(
             f"{raw.path} has a vocabulary of {config.vocabulary}, too small for the chat text of Qwen2-VL; download "
@@ -112,7 +112,7 @@ def read_config(folder: Path) -> Qwen2VLConfig:
     return config
 
 
-def _require_qwen2vl(raw: Entries) -> None:
+def _require_qwen2vl(raw: ConfigReader) -> None:
     kind = raw.values.get("model_type")
     if kind == "qwen2_5_vl":
         raise CheckpointError(
@@ -125,11 +125,11 @@ def _require_qwen2vl(raw: Entries) -> None:
         )
 
 
-def _vision(raw: Entries) -> VisionConfig:
+def _vision(raw: ConfigReader) -> VisionConfig:
     """transformers writes only what differs from its own defaults, which are those of the published tower."""
     width, heads = raw.count("embed_dim", default=1280), raw.count("num_heads", MANY, 16)
     if width % (4 * heads):
-        raise raw.garbled("num_heads", f"a number of heads that fits embed_dim {width}")
+        raise raw.invalid("num_heads", f"a number of heads that fits embed_dim {width}")
     return VisionConfig(
         depth=raw.count("depth", MANY, 32),
         width=width,
@@ -141,16 +141,16 @@ def _vision(raw: Entries) -> VisionConfig:
     )
 
 
-def _prefix_ids(raw: Entries) -> tuple[int, ...]:
+def _prefix_ids(raw: ConfigReader) -> tuple[int, ...]:
     ids = raw.raw("image_prefix_ids", list(PUBLISHED_PREFIX_IDS))
     if not isinstance(ids, list) or not ids or not all(type(token) is int and token >= 0 for token in ids):
-        raise raw.garbled("image_prefix_ids", "a list of token numbers")
+        raise raw.invalid("image_prefix_ids", "a list of token numbers")
     if len(ids) > MANY:
-        raise raw.garbled("image_prefix_ids", f"a list of at most {MANY} token numbers")
+        raise raw.invalid("image_prefix_ids", f"a list of at most {MANY} token numbers")
     return tuple(ids)
 
 
-def _image_pixels(preprocessor: Entries, most: int) -> int | None:
+def _image_pixels(preprocessor: ConfigReader, most: int) -> int | None:
     """The picture area, `most` at the most, where smallest and largest are the same, as transformers 4.45 and 5.x write
     them."""
     if preprocessor.values.get("min_pixels") is not None:
@@ -161,7 +161,7 @@ def _image_pixels(preprocessor: Entries, most: int) -> int | None:
     if smallest != largest:
         return None
     if smallest > most:
-        raise edges.garbled(names[0], f"at most {most} pixels, which make {MOST_TOKENS} tokens")
+        raise edges.invalid(names[0], f"at most {most} pixels, which make {MOST_TOKENS} tokens")
     return smallest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.sd
 import torch
 
-from ..common.comfy.attention_bias import bias_of
+from ..common.comfy.attention_bias import log_weights
 from ..common.errors import InputError
 from .encoder import Qwen2VL
 from .patch import attach
@@ -13,7 +13,7 @@ from .prompts import encode_prompt
 from .tokens import ImageTokens
 
 
-def conditioning_of(
+def build_conditioning(
     qwen2vl: Qwen2VL,
     tokens: ImageTokens,
     prompt: str = "",
@@ -48,4 +48,4 @@ def _bias(tokens: ImageTokens) -> torch.Tensor | None:
     """None where every token has its whole weight."""
     if tokens.weights is None or (tokens.weights == 1).all():
         return None
-    return bias_of(tokens.weights)
+    return log_weights(tokens.weights)

@@ -10,23 +10,23 @@ from __future__ import annotations
 import torch
 
 
-def silenced(tokens: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+def zero_where_zeroed(tokens: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     """Tokens [B, L, H], zero where ConditioningZeroOut has zeroed the context [B, T, C], which is all it knows of."""
     zeroed = ~context.flatten(1).any(dim=1)
     return tokens.masked_fill(zeroed[:, None, None], 0)
 
 
-def with_room(context: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+def pad_context(context: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """The context with as many zero tokens at its end as there are hidden tokens."""
     return torch.cat((context, context.new_zeros(*hidden.shape[:2], context.shape[-1])), dim=1)
 
 
-def placed_in(text: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+def insert_hidden_tokens(text: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """The text tokens behind `txt_in`, the last of them overwritten by the hidden tokens."""
     return torch.cat((text[:, : text.shape[1] - hidden.shape[1]], hidden.to(text)), dim=1)
 
 
-class Placing:
+class InsertHiddenTokens:
     """A `post_input` patch that puts hidden tokens at the end of the text tokens, and remembers that it ran."""
 
     def __init__(self, hidden: torch.Tensor):
@@ -35,7 +35,7 @@ class Placing:
 
     def __call__(self, args: dict) -> dict:
         self.done = True
-        return {**args, "txt": placed_in(args["txt"], self.hidden)}
+        return {**args, "txt": insert_hidden_tokens(args["txt"], self.hidden)}
 
     def among(self, transformer_options: dict) -> dict:
         """The options with this patch before all others of its kind."""
@@ -43,7 +43,7 @@ class Placing:
         return {**transformer_options, "patches": {**patches, "post_input": [self, *patches.get("post_input", [])]}}
 
 
-def widened(mask: torch.Tensor, text: int, more: int) -> torch.Tensor:
+def pad_attention_mask(mask: torch.Tensor, text: int, more: int) -> torch.Tensor:
     """An attention bias [..., N, N] with `more` unbiased places after the text's."""
     for dim in (-1, -2):
         shape = list(mask.shape)

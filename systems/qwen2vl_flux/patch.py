@@ -22,9 +22,9 @@ from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
-from ..common.comfy.attention_bias import Biasing
+from ..common.comfy.attention_bias import TokenAttentionBias
 from ..common.errors import InputError
-from .hidden_tokens import Placing, silenced, widened, with_room
+from .hidden_tokens import InsertHiddenTokens, pad_attention_mask, pad_context, zero_where_zeroed
 
 HIDDEN = "qwen2vl_flux_hidden_tokens"
 BIAS = "qwen2vl_flux_token_bias"
@@ -97,8 +97,8 @@ class PatchedModelGuard(ControlBase):
         return twin
 
 
+# One for all conditionings: ComfyUI runs those of one control in one batch.
 GUARD = PatchedModelGuard()
-"""One for all conditionings: ComfyUI runs those of one control in one batch."""
 
 
 def _guarded(control: ControlBase | None) -> ControlBase:
@@ -167,12 +167,12 @@ def _with_carried(
     check_widths("this FLUX", executor.class_obj, context, y, hidden)
     patches = {}
     if hidden is not None:
-        patches[HIDDEN] = Placing(silenced(hidden, context))
+        patches[HIDDEN] = InsertHiddenTokens(zero_where_zeroed(hidden, context))
         if rest.get("attention_mask") is not None:
-            rest["attention_mask"] = widened(rest["attention_mask"], context.shape[1], hidden.shape[1])
-        context = with_room(context, hidden)
+            rest["attention_mask"] = pad_attention_mask(rest["attention_mask"], context.shape[1], hidden.shape[1])
+        context = pad_context(context, hidden)
     if bias is not None:
-        patches[BIAS] = Biasing(bias, blocks=_own_blocks(executor.class_obj, transformer_options))
+        patches[BIAS] = TokenAttentionBias(bias, blocks=_own_blocks(executor.class_obj, transformer_options))
     patched = transformer_options
     for patch in patches.values():
         patched = patch.among(patched)

@@ -17,8 +17,10 @@ from client.comfy_client import ComfyClient
 from client.server import ComfyServer
 
 REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
+# Workflows that name no file of the reader's own.
 COMPLETE = [*ON_DEMO, "inpaint", "controlnet_inpaint"]
-"""Workflows that name no file of the reader's own."""
+# Type, left, top, width and height of every node as it is drawn, its title too. Vue draws nodes larger than the file
+# says, and more than one element carries a node's id.
 BOXES = """vue => {
     const shown = {};
     for (const element of document.querySelectorAll("[data-node-id]")) {
@@ -33,12 +35,10 @@ BOXES = """vue => {
         return [node.type, node.pos[0], node.pos[1] - title, ...size];
     });
 }"""
-"""Type, left, top, width and height of every node as it is drawn, its title too. Vue draws nodes larger than the file
-says, and more than one element carries a node's id."""
 GROUPS = "app.graph.groups.map(group => [group.title, ...group.pos, ...group.size])"
+# By how many pixels each note's text is longer than its box.
 NOTE = """() => [...document.querySelectorAll(".comfy-markdown .tiptap, .comfy-markdown-content")]
     .filter(text => text.clientHeight).map(text => text.scrollHeight - text.clientHeight)"""
-"""By how many pixels each note's text is longer than its box."""
 
 
 def nodes_of(name: str) -> list[dict]:

@@ -12,6 +12,7 @@ from client.qwen2vl_flux.graph import Prompt, node
 from lab.thumbnails.mosaic import FOUR, HALF, SIDE, SIX, mosaic
 from lab.thumbnails.recipes import RECIPES
 
+# The inputs that a thumbnail sets to pictures of demo/, and to weights of its own.
 NAMES = {
     "LoadImage": "image",
     "LoadImageMask": "image",
@@ -19,7 +20,6 @@ NAMES = {
     "Qwen2VLFluxDepthAnythingV2Loader": "file",
     "Qwen2VLFluxAnyLineLoader": "file",
 }
-"""The inputs that a thumbnail sets to pictures of demo/, and to weights of its own."""
 MASK = node("LoadImageMask", image=None, channel="red")
 
 

@@ -16,9 +16,9 @@ RESOLUTIONS = {
     1280: ["photograph", "flat"],
     320: ["photograph", "half", "noise", "wide", "tall", "large", "mixed", "flat", "dot"],
 }
+# Share of pixels that may differ: without fused multiply-add, or with another build of OpenCV, a value on the edge
+# between two bytes can fall to the other side.
 FLIPPED = 1e-4
-"""Share of pixels that may differ: without fused multiply-add, or with another build of OpenCV, a value on the edge
-between two bytes can fall to the other side."""
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from PIL import Image
 from two_steps import sample
 
-from systems.common.comfy.attention_bias import joined, over_keys
+from systems.common.comfy.attention_bias import joined, key_mask
 from systems.common.comfy.diffusers_flux import load_transformer
 from systems.common.errors import InputError
 from systems.common.schedules import flux_sigmas
 from systems.flux_union.checkpoint import load_controlnet
 from systems.flux_union.control import with_mode
-from systems.qwen2vl_flux.conditioning import conditioning_of
+from systems.qwen2vl_flux.conditioning import build_conditioning
 from systems.qwen2vl_flux.encoder import load_qwen2vl
 from systems.qwen2vl_flux.focus import focus_map, focused, parse_dots
 from systems.qwen2vl_flux.patch import attach, patch_model
@@ -57,7 +57,7 @@ def half(tokens, low: float = 0.0) -> torch.Tensor:
 
 
 def conditioning(qwen2vl, tokens, prompt: bool = False, control_tokens=None, strength: float = 1.0) -> list:
-    given = conditioning_of(qwen2vl, tokens, control_tokens=control_tokens, strength=strength)
+    given = build_conditioning(qwen2vl, tokens, control_tokens=control_tokens, strength=strength)
     given[0][1]["pooled_output"] = golden("loop_inputs")["pooled"]
     return attach(given, golden("encoder")["t5_projected"]) if prompt else given
 
@@ -218,7 +218,7 @@ def test_every_attention_of_comfyui_takes_the_bias(backend):
     q, k, v = (torch.randn(2, 4, 24, 16, generator=dice) for _ in range(3))
     weights = torch.rand(2, 10, generator=dice)
     weights[:, 3] = 0
-    mask = over_keys(weights.log(), 2, 24)
+    mask = key_mask(weights.log(), 2, 24)
     assert mask.shape == (2, 1, 1, 24)
     logits = q @ k.transpose(-1, -2) / 4 + mask
     wanted = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
@@ -227,7 +227,7 @@ def test_every_attention_of_comfyui_takes_the_bias(backend):
 
 
 def test_the_bias_is_one_row_for_all():
-    same = over_keys(torch.tensor([[0.5, 0.0]]).log().expand(3, -1), 1, 6)
+    same = key_mask(torch.tensor([[0.5, 0.0]]).log().expand(3, -1), 1, 6)
     assert same.shape == (1, 1, 1, 6) and same[0, 0, 0].tolist() == pytest.approx(
         [0, -0.6931, -torch.inf, 0, 0, 0], abs=1e-4
     )
@@ -257,7 +257,7 @@ def test_it_is_gradual_on_the_demo_checkpoint(root):
     def latents(low: float) -> torch.Tensor:
         weights = torch.where(circle, 1.0, low)
         guider = Guider_Basic(model)
-        guider.set_conds(conditioning_of(qwen2vl, focused(tokens, weights, "attention")))
+        guider.set_conds(build_conditioning(qwen2vl, focused(tokens, weights, "attention")))
         sampler = comfy.samplers.sampler_object("euler")
         with torch.inference_mode():
             return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)

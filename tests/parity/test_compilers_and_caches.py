@@ -17,7 +17,7 @@ from goldens import golden, relative_error
 from nodes import ConditioningSetTimestepRange
 from two_steps import sample
 
-from systems.common.comfy.attention_bias import bias_of
+from systems.common.comfy.attention_bias import log_weights
 from systems.common.comfy.diffusers_flux import load_transformer
 from systems.common.errors import InputError
 from systems.common.schedules import flux_sigmas
@@ -43,7 +43,7 @@ def focused(prompt: bool = False, left: bool = True) -> list:
     """Mode `attention` with one half of the tokens at a twentieth."""
     weights = torch.ones(1, 256)
     weights[:, slice(128) if left else slice(128, None)] = 0.05
-    return attach(plain(), golden("encoder")["t5_projected"] if prompt else None, bias_of(weights))
+    return attach(plain(), golden("encoder")["t5_projected"] if prompt else None, log_weights(weights))
 
 
 def by_node(model):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from systems.common.comfy.diffusers_flux import load_transformer
 from systems.flux_union.checkpoint import load_controlnet
-from systems.qwen2vl_flux.conditioning import conditioning_of
+from systems.qwen2vl_flux.conditioning import build_conditioning
 from systems.qwen2vl_flux.encoder import load_qwen2vl
 from systems.qwen2vl_flux.patch import attach, patch_model
 from systems.qwen2vl_flux.tokens import ImageTokens
@@ -66,7 +66,7 @@ def conditioning(tiny) -> Conditioning:
     a = ImageTokens(golden("encoder")["hidden_a_256"], (16, 16), picture("astronaut_512.png"), qwen2vl.name)
 
     def make(prompt: bool = False, tokens: str = "b", control_tokens: bool = True) -> list:
-        ((context, options),) = conditioning_of(qwen2vl, a, control_tokens=a if control_tokens else None)
+        ((context, options),) = build_conditioning(qwen2vl, a, control_tokens=a if control_tokens else None)
         context = golden("loop_inputs")["prompt_embeds_b"] if tokens == "b" else context
         plain = [[context, {**options, "pooled_output": golden("loop_inputs")["pooled"]}]]
         return attach(plain, qwen2vl.project_text(golden("encoder")["t5_raw"])) if prompt else plain

@@ -18,8 +18,8 @@ from systems.annotators.sam2.annotator import Sam2, at_picture_size, load_sam2, 
 from systems.annotators.sam2.points import Box, Point, Prompt
 
 LIMIT = 1e-5
+# A wrong way has to be at least this far off.
 WRONG = 1e-4
-"""A wrong way has to be at least this far off."""
 
 CONFIGURATION = "configs/sam{version}/sam{version}_hiera_{letter}.yaml"
 ON, OFF = Point(0.3, 0.55), Point(0.72, 0.2, 0)

@@ -14,11 +14,11 @@ from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.encoder import load_qwen2vl
 
 LIMIT = 5e-6
+# The published chat text before and after the image: the question, the end of the turn, the assistant's start.
 CHAT = (
     [151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198, 151652],
     [151653, 74785, 419, 2168, 13, 151645, 198, 151644, 77091, 198],
 )
-"""The published chat text before and after the image: the question, the end of the turn, the assistant's start."""
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from two_steps import sample
 from systems.common.comfy.diffusers_flux import flux_params, load_transformer
 from systems.common.comfy.folders import DEMO
 from systems.common.errors import InputError
-from systems.common.weights.config import Entries
+from systems.common.weights.config import ConfigReader
 from systems.flux_union.checkpoint import load_controlnet
 from systems.flux_union.control import MODES, UnionControlNet, with_mode
 from systems.qwen2vl_flux.patch import PatchedModelGuard, attach, patch_model
@@ -208,7 +208,7 @@ def small_flux(root):
 
 def xlabs_net() -> comfy.controlnet.ControlNet:
     """A ControlNet of XLabs' layout, which reads its hint as pixels, as ComfyUI builds it; seeded random weights."""
-    params = flux_params(Entries(DEMO / "flux" / "transformer" / "config.json"))
+    params = flux_params(ConfigReader(DEMO / "flux" / "transformer" / "config.json"))
     shape = {**params, "depth": 1, "depth_single_blocks": 0}
     network = ControlNetFlux(operations=comfy.ops.manual_cast, device="cpu", dtype=torch.float32, **shape)
     network.load_state_dict(
@@ -219,7 +219,7 @@ def xlabs_net() -> comfy.controlnet.ControlNet:
 
 def small_conditioning() -> tuple[list, torch.Tensor]:
     """Twelve tokens and a pooled vector for the demo's FLUX, and five hidden tokens of a prompt."""
-    config = Entries(DEMO / "flux" / "transformer" / "config.json").values
+    config = ConfigReader(DEMO / "flux" / "transformer" / "config.json").values
     sizes = ((1, 12, config["joint_attention_dim"]), (1, config["pooled_projection_dim"]), (1, 5, 128))
     generator = torch.Generator().manual_seed(1)
     context, pooled, hidden = (torch.randn(size, generator=generator) for size in sizes)

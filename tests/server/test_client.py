@@ -633,10 +633,10 @@ GARBLED = {
 
 
 @pytest.mark.parametrize("garbled", GARBLED.values(), ids=[name.replace(" ", "_") for name in GARBLED])
-def test_answers_that_are_nonsense(server, root, garbled):
+def test_answers_that_are_nonsense(server, root, invalid):
     """Whatever it is and whenever it comes, one sentence that names the address."""
     prompt_id = str(uuid.uuid4())
-    path, status, body, *headers = garbled
+    path, status, body, *headers = invalid
     request = Asked("variation", root / "demo" / "reference.png", seed=1, checkpoint="demo", size=64, steps=2)
     with Garbling(server, path, status, body.replace("%s", prompt_id), *headers) as url:
         client = ComfyClient(url)
@@ -669,10 +669,10 @@ def test_addresses_that_are_none(address):
 
 def test_a_password_is_sent_and_not_shown():
     """Also in a program, whose errors may end in a log."""
-    heard = []
+    active_hints = []
 
     async def hear(request: web.Request) -> web.Response:
-        heard.append(aiohttp.BasicAuth.decode(request.headers["Authorization"], "utf-8"))
+        active_hints.append(aiohttp.BasicAuth.decode(request.headers["Authorization"], "utf-8"))
         return web.Response(text=PAGE)
 
     async def serve() -> str:
@@ -695,5 +695,5 @@ def test_a_password_is_sent_and_not_shown():
         return str(raised.value)
 
     said = asyncio.run(serve())
-    assert {(each.login, each.password) for each in heard} == {("anna", "p@ss word")} and len(heard) == 4
+    assert {(each.login, each.password) for each in active_hints} == {("anna", "p@ss word")} and len(active_hints) == 4
     assert "anna" not in said and "p%40ss" not in said and "p@ss" not in said

@@ -28,8 +28,8 @@ from client.qwen2vl_flux.graph import Prompt, inpaint
 from client.server import ComfyServer
 
 MASK = "clients_mask.png"
+# What the clients run: every bundled graph, and inpainting with an uploaded mask.
 RUNNING: dict[str, Prompt] = RUNNABLE | {"inpaint_uploaded": inpaint(EXAMPLE, MASK, **FOUR)}
-"""What the clients run: every bundled graph, and inpainting with an uploaded mask."""
 
 Client = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -9,7 +9,7 @@ from sentences import one_sentence
 from spoiling import changed, shown
 
 from client.comfy_client import ComfyClient, NodeFailed
-from client.qwen2vl_flux.graph import Hint, Object, Prompt, controlnet, node
+from client.qwen2vl_flux.graph import Hint, Prompt, SamTarget, controlnet, node
 
 PRIMITIVES = {bool: "PrimitiveBoolean", int: "PrimitiveInt", float: "PrimitiveFloat", str: "PrimitiveString"}
 
@@ -25,7 +25,7 @@ def graph(server, root: Path, small: Path) -> Prompt:
             Hint("depth", "small/depth-anything-v2/depth_anything_v2_vits.pth", 0.2),
         ],
         control_net="small/controlnet",
-        mask=Object("small/segment-anything-2/sam2_hiera_tiny.pt", points='[{"x": 0.5, "y": 0.5}]'),
+        mask=SamTarget("small/segment-anything-2/sam2_hiera_tiny.pt", points='[{"x": 0.5, "y": 0.5}]'),
         dots='[{"x": 0.3, "y": 0.5}]',
         checkpoint="small",
         size=64,

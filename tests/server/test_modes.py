@@ -231,10 +231,10 @@ def test_a_controlnet_without_modes(client, reference, guided, controlnet_folder
     save_file(kept, controlnet_folder / "modeless" / weights)
     told = {"control_net": "modeless", "checkpoint": "demo", "steps": 4, "prompt": "a red circle"}
     told["hints"] = [replace(hint, strength=1.0) for hint in guided["hints"][:1]]
-    heard = controlnet(reference, **told)
+    active_hints = controlnet(reference, **told)
     deaf = controlnet(reference, **told)
     deaf["depth_control"]["inputs"]["control_net"] = ["control_net", 0]
-    assert not np.array_equal(made(client, heard), made(client, deaf))
+    assert not np.array_equal(made(client, active_hints), made(client, deaf))
 
 
 def test_the_published_start_forgets_the_picture(client, reference, guided):

@@ -55,8 +55,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names = {tensor: shard for tensor in index["weight_map"]}
         replaced(linked(base / "checkpoints" / name) / INDEX, json.dumps({"weight_map": names}))
     config = json.loads((ROOT / "demo" / ENCODER / "config.json").read_text())
-    garbled = linked(base / "checkpoints" / "garbled") / ENCODER / "config.json"
-    replaced(garbled, json.dumps({**config, "hidden_size": "×" * 100}))
+    invalid = linked(base / "checkpoints" / "garbled") / ENCODER / "config.json"
+    replaced(invalid, json.dumps({**config, "hidden_size": "×" * 100}))
     return base
 
 

@@ -13,7 +13,7 @@ import pytest
 from opened import opened_files
 
 from client.comfy_client import ComfyClient
-from client.qwen2vl_flux.graph import Hint, Object, Prompt, controlnet, image_to_image, inpaint, variation
+from client.qwen2vl_flux.graph import Hint, Prompt, SamTarget, controlnet, image_to_image, inpaint, variation
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -51,8 +51,8 @@ def hints(checkpoint: str, *kinds: str) -> list[Hint]:
     return [Hint(kind, f"{checkpoint}/{files[kind]}", 0.3) for kind in kinds]
 
 
-def spot(checkpoint: str) -> Object:
-    return Object(f"{checkpoint}/segment-anything-2/sam2_hiera_tiny.pt", points='[{"x": 0.3, "y": 0.7}]')
+def spot(checkpoint: str) -> SamTarget:
+    return SamTarget(f"{checkpoint}/segment-anything-2/sam2_hiera_tiny.pt", points='[{"x": 0.3, "y": 0.7}]')
 
 
 def test_a_variation(opened, reference):

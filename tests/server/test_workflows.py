@@ -21,8 +21,8 @@ from client.qwen2vl_flux.graph import Prompt, variation
 from client.server import HOST, ComfyServer
 
 Comfy = Callable[..., dict]
+# Sizes of the pictures that the demo checkpoint makes, and of the example.
 SMALL, LARGE = (128, 128), (768, 768)
-"""Sizes of the pictures that the demo checkpoint makes, and of the example."""
 SHOWN = {"variation_with_focus": [LARGE], "sam2_focus": [LARGE, LARGE], "sam2_inpaint": [LARGE]}
 SHOWN |= {name: [LARGE, LARGE] for name in ("focus_over_time", "two_references")}
 SHOWN |= {name: [SMALL, SMALL] for name in ("controlnet", "controlnet_published", "controlnet_inpaint")}

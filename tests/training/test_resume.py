@@ -16,8 +16,9 @@ import pytest
 
 from training.output import Output
 
+# Seconds that a step of a run may take to come, on a machine that does much else.
 PATIENCE = 600.0
-"""Seconds that a step of a run may take to come, on a machine that does much else."""
+# Runs a script that is killed as it is about to do something, such as `os.rename`, to a path with a certain part.
 KILLED = """
 import os, runpy, signal, sys
 event, part, script = sys.argv[1:4]
@@ -28,7 +29,6 @@ sys.addaudithook(watch)
 sys.argv = sys.argv[3:]
 runpy.run_path(script, run_name="__main__")
 """
-"""Runs a script that is killed as it is about to do something, such as `os.rename`, to a path with a certain part."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX can stop and kill so")
 

@@ -28,8 +28,8 @@ from systems.common.comfy.folders import FOLDER_NAME
 from systems.common.errors import CheckpointError, InputError
 
 PATCHES = "pretrained.patch_embed.proj.weight"
+# As the authors give them: 24.8, 97.5 and 335.3 million.
 PARAMETERS = {"vits": 24_785_089, "vitb": 97_470_785, "vitl": 335_315_649}
-"""As the authors give them: 24.8, 97.5 and 335.3 million."""
 
 
 def hollow(shapes: dict) -> dict[str, torch.Tensor]:

@@ -236,7 +236,7 @@ def test_each_mode_is_its_graph():
     controls = ["--controlnet", "union", "--depth_model", "d.pth", "--line_model", "l.pth", "--depth_strength", "0.3"]
     controls += ["--line_strength", "0.6"]
     mask, points = ["--mask_image", "mask.png"], ["--mask_points", "0.5,0.25", "--sam2_model", "s.pt"]
-    found = graphs.Object("s.pt", points='[{"x": 0.5, "y": 0.25, "label": 1}]')
+    found = graphs.SamTarget("s.pt", points='[{"x": 0.5, "y": 0.25, "label": 1}]')
     expected = {
         "variation": ([], graphs.variation("photo.png", **settings)),
         "img2img": (strength, graphs.image_to_image("photo.png", **redrawn)),

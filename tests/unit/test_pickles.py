@@ -20,10 +20,10 @@ from sentences import one_sentence
 from systems.common.errors import CheckpointError
 from systems.common.weights.shards import read_pt
 
+# Seconds after which a reader counts as stuck.
 PATIENCE = 20
-"""Seconds after which a reader counts as stuck."""
+# Megabytes that reading a small file may take.
 MEMORY = 300
-"""Megabytes that reading a small file may take."""
 
 
 def doubled(times: int) -> bytes:
@@ -31,7 +31,7 @@ def doubled(times: int) -> bytes:
     return b")" + b"".join(b"q%ch%c\x86" % (number, number) for number in range(times))
 
 
-def widened(times: int) -> bytes:
+def pad_attention_mask(times: int) -> bytes:
     """The same of a hundred times the same tuple."""
     return b"(" * times + b")" + b"".join(b"q%c" % number + b"h%c" % number * 99 + b"t" for number in range(times))
 
@@ -58,7 +58,7 @@ HANGS = {
     "a tuple in a set": call("builtins.set", listed(doubled(45))),
     "a tuple to count": call("collections.Counter", listed(doubled(45))),
     "a tuple in an ordered dictionary": call("collections.OrderedDict", listed(doubled(45) + b"N\x86")),
-    "a wide tuple as a key": b"}" + widened(9) + b"Ns",
+    "a wide tuple as a key": b"}" + pad_attention_mask(9) + b"Ns",
     "a shape as a key": b"}" + call("torch.Size", b"(" + b"K\x01" * 9 + b"t\x85") + doubled(45) + b"\x86Ns",
     "numbers of one hash": colliding(100_000),
 }

@@ -16,10 +16,10 @@ from systems.common.weights.shards import WeightFiles, read_json
 from ..weights import fill
 from .networks import STEM
 
+# Of FLUX.1's latents.
 SCALE, SHIFT = 0.3611, 0.1159
-"""Of FLUX.1's latents."""
+# What ComfyUI's tiny autoencoder multiplies and adds by itself, stored beside its weights.
 TINY_SCALE, TINY_SHIFT = "vae_scale", "vae_shift"
-"""What ComfyUI's tiny autoencoder multiplies and adds by itself, stored beside its weights."""
 
 
 class Autoencoder(nn.Module):

@@ -27,10 +27,10 @@ from ..rows import Row, open_picture, picture_size
 from .autoencoder import Autoencoder
 from .texts import T5
 
+# Image tokens, as published; without a prompt, and where the encoder's folder names no size, they are 512.
 BUDGET_BESIDE_PROMPT = 256
-"""Image tokens, as published; without a prompt, and where the encoder's folder names no size, they are 512."""
+# Threads that read pictures ahead.
 READERS = 4
-"""Threads that read pictures ahead."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from systems.common.weights.shards import WeightFiles, read_json
 from ..weights import fill
 
 T5_TOKENS = 256
+# CLIP-L's marks around a prompt; it fills up with the second.
 START, END, CLIP_TOKENS = 49406, 49407, 77
-"""CLIP-L's marks around a prompt; it fills up with the second."""
 
 
 def pooled_of_nothing(checkpoint: Path) -> Tensor:

@@ -26,11 +26,11 @@ RESOLUTION = 1280
 STEP = 64
 BLUR, RADIUS = 2.0, 8
 FAINT = 3
+# Of activations for each pixel of the picture as it is read; measured: 135.
 FLOATS = 160
-"""Of activations for each pixel of the picture as it is read; measured: 135."""
 
+# Pixels of the smallest dark line that is kept. The published 36 counts each pixel in three equal channels.
 SMALLEST = 12
-"""Pixels of the smallest dark line that is kept. The published 36 counts each pixel in three equal channels."""
 
 
 class AnyLine:

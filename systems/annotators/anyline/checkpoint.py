@@ -11,6 +11,7 @@ from ...common.errors import CheckpointError, quoted
 from ...common.weights.shards import check_state, read_state
 
 FIRST = "block_1.conv1.weight"
+# Whose files are met in the same folders, by how the names of their tensors begin.
 OTHER_MODELS = (
     (("norm", "block1_1.", "netVgg", "module.netVgg"), "a HED model"),
     (("init_block.", "conv_layers."), "a PiDiNet model"),
@@ -21,7 +22,6 @@ OTHER_MODELS = (
     (("image_encoder.", "sam_mask_decoder."), "a Segment Anything model"),
     (("model.diffusion_model.", "double_blocks.", "transformer_blocks."), "a diffusion model"),
 )
-"""Whose files are met in the same folders, by how the names of their tensors begin."""
 
 
 def read_anyline(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from ...common.errors import CheckpointError, plain, quoted
-from ...common.weights.config import MANY, Entries
+from ...common.weights.config import MANY, ConfigReader
 from ...common.weights.shards import WeightFiles, read_state
 
+# Pixels of a patch's side.
 PATCH = 14
-"""Pixels of a patch's side."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ MODEL_AS_PUBLISHED = {
     "reassemble_factors": [4, 2, 1, 0.5],
     "head_in_index": -1,
 }
+# Entries of config.json that are the same in every model of this kind.
 BACKBONE_AS_PUBLISHED = {
     "model_type": "dinov2",
     "patch_size": PATCH,
@@ -62,13 +63,13 @@ BACKBONE_AS_PUBLISHED = {
     "apply_layernorm": True,
     "reshape_hidden_states": False,
 }
-"""Entries of config.json that are the same in every model of this kind."""
 
 PATCHES = "pretrained.patch_embed.proj.weight"
+# How the names of tensors begin that are in the files and that no picture passes through.
 UNUSED = ("pretrained.mask_token", "depth_head.scratch.refinenet4.resConfUnit1.")
-"""How the names of tensors begin that are in the files and that no picture passes through."""
 
 EXAMPLE = "choose a file such as depth_anything_v2_vitl.pth"
+# Whose files are met in the same folders, by a tensor's name.
 OTHER_MODELS = (
     (r"(^|\.)motion_modules\.", "a Video Depth Anything model"),
     (r"(^|\.)(backbone\.pretrained|cam_enc|cam_dec)\.", "a Depth Anything V3 model"),
@@ -77,14 +78,14 @@ OTHER_MODELS = (
     (r"^(image_encoder|sam_mask_decoder)\.", "a Segment Anything model"),
     (r"^(embeddings|encoder|blocks|patch_embed|pretrained)\.", "a vision backbone without a depth head"),
 )
-"""Whose files are met in the same folders, by a tensor's name."""
 
+# Models with the very tensors of V2 that compute something else: only their names tell.
 OTHER_NAMES = (
     (re.compile(r"metric", re.I), "a metric model"),
     (re.compile(r"depth_anything_vit[sbl]14", re.I), "a Depth Anything V1 model"),
 )
-"""Models with the very tensors of V2 that compute something else: only their names tell."""
 
+# From the names of the checkpoints that transformers reads to the original ones, which join query, key and value.
 PUBLISHED = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -113,7 +114,6 @@ PUBLISHED = tuple(
         (r"^(depth_head\.scratch\.refinenet\d\.)residual_layer([12])\.convolution([12])\.", r"\1resConfUnit\2.conv\3."),
     )
 )
-"""From the names of the checkpoints that transformers reads to the original ones, which join query, key and value."""
 
 SEPARATE = re.compile(r"(pretrained\.blocks\.\d+\.attn\.)query(\.\w+)")
 
@@ -128,13 +128,13 @@ def read_depth_anything(path: Path) -> tuple[Path, Variant, dict[str, torch.Tens
         files, config = WeightFiles(path, "model").files(), path / "config.json"
         if not files:
             raise CheckpointError(f"{path} holds no tensors, not Depth Anything V2; {EXAMPLE}.")
-        file, variant = files[0], _described(Entries(config))
+        file, variant = files[0], _described(ConfigReader(config))
         state = {name: value for each in files for name, value in read_state(each).items()}
     else:
         file, config, state = path, path.parent / "config.json", read_state(path)
         if not _is_published(state) or not config.is_file():
             return file, _by_width(file, state), state
-        variant = _described(Entries(config))
+        variant = _described(ConfigReader(config))
     state = _in_original_names(state)
     _check_model(file, state)
     width = _width(state)
@@ -191,7 +191,7 @@ def _other_model(state: Mapping[str, torch.Tensor]) -> str:
     return f"another model (with {quoted(sorted(state)[0])})"
 
 
-def _described(config: Entries) -> Variant:
+def _described(config: ConfigReader) -> Variant:
     """The model that config.json describes; one that is none of the published goes by its width and depth, such as
     vit48x4. What is left out is as in the published model of that width."""
     backbone = _checked_backbone(config)
@@ -203,15 +203,15 @@ def _described(config: Entries) -> Variant:
     if known and depth == known.depth and taps == tuple(range(depth - len(taps), depth)):
         raise CheckpointError(f"{config.path} describes a Depth Anything V1 model; take a folder of Depth Anything V2.")
     if width % heads:
-        raise backbone.garbled("num_attention_heads", f"a number that divides hidden_size {width}")
+        raise backbone.invalid("num_attention_heads", f"a number that divides hidden_size {width}")
     side = backbone.count("image_size", default=known and known.grid * PATCH)
     if side % PATCH:
-        raise backbone.garbled("image_size", f"a multiple of {PATCH}")
+        raise backbone.invalid("image_size", f"a multiple of {PATCH}")
     if config.count("reassemble_hidden_size", default=width) != width:
-        raise config.garbled("reassemble_hidden_size", f"{width} as backbone_config.hidden_size is")
+        raise config.invalid("reassemble_hidden_size", f"{width} as backbone_config.hidden_size is")
     fusion = config.count("fusion_hidden_size", default=known and known.fusion)
     if fusion == 1:
-        raise config.garbled("fusion_hidden_size", "2 or more, which the head can halve")
+        raise config.invalid("fusion_hidden_size", "2 or more, which the head can halve")
     found = Variant(
         name=f"vit{width}x{depth}",
         width=width,
@@ -226,7 +226,7 @@ def _described(config: Entries) -> Variant:
     return known if known and replace(found, name=known.name) == known else found
 
 
-def _checked_backbone(config: Entries) -> Entries:
+def _checked_backbone(config: ConfigReader) -> ConfigReader:
     """The entries of the backbone, after telling Depth Anything V2 from metric models and from other models."""
     kind = config.raw("model_type")
     if kind != "depth_anything":
@@ -241,15 +241,15 @@ def _checked_backbone(config: Entries) -> Entries:
     for entries, published in ((config, MODEL_AS_PUBLISHED), (backbone, BACKBONE_AS_PUBLISHED)):
         for name, value in published.items():
             if entries.raw(name, value) != value:
-                raise entries.garbled(name, f"{value} as in every Depth Anything V2")
+                raise entries.invalid(name, f"{value} as in every Depth Anything V2")
     return backbone
 
 
-def _taps(backbone: Entries, depth: int) -> tuple[int, int, int, int]:
+def _taps(backbone: ConfigReader, depth: int) -> tuple[int, int, int, int]:
     """The blocks that the head reads, counted from 0."""
     taps = tuple(tap - 1 for tap in backbone.counts("out_indices", 4))
     if not all(one < other for one, other in pairwise((*taps, depth))):
-        raise backbone.garbled("out_indices", f"four of the blocks 1 to {depth} in their order")
+        raise backbone.invalid("out_indices", f"four of the blocks 1 to {depth} in their order")
     return taps
 
 

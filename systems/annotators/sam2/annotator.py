@@ -26,17 +26,17 @@ from .checkpoint import Sam2Weights, Variant, read_sam2
 from .overlay import overlay
 from .points import Box, Point, Prompt, prompts_of
 
+# Of the square that every picture is stretched to.
 SIDE = 1024
-"""Of the square that every picture is stretched to."""
 
+# Labels of a box's corners; those of points are 1 and 0.
 UPPER_LEFT, LOWER_RIGHT = 2, 3
-"""Labels of a box's corners; those of points are 1 and 0."""
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CANDIDATES = ("best", "all")
+# Masks that the model makes of each prompt.
 PROPOSED = 3
-"""Masks that the model makes of each prompt."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import torch
 from ...common.errors import CheckpointError, quoted
 from ...common.weights.shards import check_state, read_state
 
+# Of the neck, the prompts and the mask decoder in every variant.
 WIDTH = 256
-"""Of the neck, the prompts and the mask decoder in every variant."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ VARIANTS = (
 PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
 BLOCK = re.compile(r"(?:image_encoder\.trunk|vision_encoder\.backbone)\.blocks\.(\d+)\.")
 OF_VERSION_2_1 = ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter")
+# How the names of tensors begin that only a video needs.
 VIDEO = (
     "memory_attention.",
     "memory_encoder.",
@@ -71,8 +72,8 @@ VIDEO = (
     "occlusion_spatial_embedding_parameter",
     "temporal_positional_encoding_projection_layer.",
 )
-"""How the names of tensors begin that only a video needs."""
 
+# Whose files are met in the same folders, by how the names of their tensors begin.
 OTHER_MODELS = (
     (("detector.", "tracker.", "detector_model.", "tracker_model."), "a SAM 3 model"),
     (("image_encoder.trunk.body.",), "an EdgeTAM model"),
@@ -81,8 +82,8 @@ OTHER_MODELS = (
     (("pretrained.", "depth_head."), "a Depth Anything model"),
     (("double_blocks.", "transformer_blocks.", "model.diffusion_model."), "a diffusion model"),
 )
-"""Whose files are met in the same folders, by how the names of their tensors begin."""
 
+# From Meta's names to those of the checkpoints that transformers reads.
 PUBLISHED = [
     (re.compile(pattern), name)
     for pattern, name in (
@@ -111,7 +112,6 @@ PUBLISHED = [
         (r"\.out_proj\.", ".o_proj."),
     )
 ]
-"""From Meta's names to those of the checkpoints that transformers reads."""
 
 POINT = "prompt_encoder.point_embed.weight"
 PROMPT_POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 
 
-def bias_of(weights: torch.Tensor) -> torch.Tensor:
+def log_weights(weights: torch.Tensor) -> torch.Tensor:
     """Weights [B, T] in 0..1 as what is added to the attention's logits: log w, minus infinity at 0."""
     return weights.float().log()
 
 
-def over_keys(bias: torch.Tensor, before: int, keys: int) -> torch.Tensor:
+def key_mask(bias: torch.Tensor, before: int, keys: int) -> torch.Tensor:
     """A bias [B, T] of the tokens that follow the first `before`, as a mask [1 or B, 1, 1, keys] for all queries and
     heads."""
     if (bias == bias[:1]).all():
@@ -35,7 +35,7 @@ def joined(mask: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
     return mask + bias
 
 
-class Biasing:
+class TokenAttentionBias:
     """An `attn1_patch` that puts the bias on every block's attention, and counts the blocks that ran it.
 
     `before` tokens come ahead of those that the bias is of; it is done when as many as `blocks` have run it.
@@ -59,7 +59,7 @@ class Biasing:
     def over(self, mask: torch.Tensor | None, like: torch.Tensor, keys: int) -> torch.Tensor:
         """The attention mask of a block with the bias on it; the bias is spread over the keys once for all blocks."""
         if self.mask is None or self.mask.shape[-1] != keys:
-            self.mask = over_keys(self.bias.to(like), self.before, keys)
+            self.mask = key_mask(self.bias.to(like), self.before, keys)
         return joined(mask, self.mask)
 
     def among(self, transformer_options: dict) -> dict:

@@ -13,21 +13,21 @@ from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
 
 from ..errors import CheckpointError, quoted
-from ..weights.config import MANY, Entries
+from ..weights.config import MANY, ConfigReader
 from ..weights.shards import FLOATS, WeightFiles, check_layout, some
 
 PATCH, LATENT_CHANNELS = 2, 16
+# Rotary axes of FLUX.1, which its own config.json leaves out.
 FLUX1_AXES = [16, 56, 56]
-"""Rotary axes of FLUX.1, which its own config.json leaves out."""
+# Arguments that build a network of shapes without weights.
 SKELETON = {"operations": torch.nn, "device": "meta", "dtype": torch.bfloat16}
-"""Arguments that build a network of shapes without weights."""
+# Model options by weight_dtype, the same as ComfyUI's own diffusion model loader.
 STORAGE = {
     "default": {},
     "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
     "fp8_e4m3fn_fast": {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True},
     "fp8_e5m2": {"dtype": torch.float8_e5m2},
 }
-"""Model options by weight_dtype, the same as ComfyUI's own diffusion model loader."""
 
 
 def load_transformer(folder: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> ModelPatcher:
@@ -50,7 +50,7 @@ def load_transformer(folder: Path, weight_dtype: str = "default", disable_dynami
 
 def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     """Every tensor that a FLUX of this config.json has, by its diffusers name, with its shape."""
-    raw = Entries(config_path)
+    raw = ConfigReader(config_path)
     kind = raw.values.get("_class_name")
     if kind != "FluxTransformer2DModel":
         raise CheckpointError(
@@ -61,13 +61,13 @@ def transformer_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
     return diffusers_shapes(Flux(**params, **SKELETON), params)
 
 
-def flux_params(raw: Entries) -> dict:
+def flux_params(raw: ConfigReader) -> dict:
     """ComfyUI's parameters of the FLUX that a diffusers config.json describes."""
     heads, head_width = raw.count("num_attention_heads", MANY), raw.count("attention_head_dim", MANY)
     if raw.numbers("axes_dims_rope", 3, FLUX1_AXES) != tuple(FLUX1_AXES):
-        raise raw.garbled("axes_dims_rope", f"{FLUX1_AXES}, the only axes that ComfyUI knows of FLUX.1")
+        raise raw.invalid("axes_dims_rope", f"{FLUX1_AXES}, the only axes that ComfyUI knows of FLUX.1")
     if head_width != sum(FLUX1_AXES):
-        raise raw.garbled("attention_head_dim", f"{sum(FLUX1_AXES)}, the width of FLUX.1's heads")
+        raise raw.invalid("attention_head_dim", f"{sum(FLUX1_AXES)}, the width of FLUX.1's heads")
     channels = raw.count("in_channels") // PATCH**2
     return {
         "in_channels": channels,

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.text_encoders.t5 import T5
 
 from ..errors import CheckpointError, quoted
-from ..weights.config import MANY, WIDTH, Entries
+from ..weights.config import MANY, WIDTH, ConfigReader
 from ..weights.shards import WeightFiles, check_layout
 
 CLIP_L_COUNTS = (
@@ -53,8 +53,8 @@ def _load_patcher(folder: Path, t5: bool, disable_dynamic: bool = False) -> Mode
     return load_text_encoders(folder, t5, disable_dynamic).patcher
 
 
-def _shape(place: Path, kind: str, names: tuple[str, ...]) -> tuple[Entries, dict]:
-    raw = Entries(place / "config.json")
+def _shape(place: Path, kind: str, names: tuple[str, ...]) -> tuple[ConfigReader, dict]:
+    raw = ConfigReader(place / "config.json")
     if raw.values.get("model_type") != kind:
         raise CheckpointError(
             f"{raw.path} describes a model of type {quoted(raw.values.get('model_type'))}, not {kind!r}; put the "
@@ -66,10 +66,10 @@ def _shape(place: Path, kind: str, names: tuple[str, ...]) -> tuple[Entries, dic
 def _clip_l_shape(place: Path) -> dict:
     raw, shape = _shape(place, "clip_text_model", CLIP_L_COUNTS)
     if shape["hidden_size"] % shape["num_attention_heads"]:
-        raise raw.garbled("num_attention_heads", f"a number of heads that fits hidden_size {shape['hidden_size']}")
+        raise raw.invalid("num_attention_heads", f"a number of heads that fits hidden_size {shape['hidden_size']}")
     activation = raw.raw("hidden_act")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise raw.garbled("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
+        raise raw.invalid("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
     return {**shape, "hidden_act": activation}
 
 

@@ -33,7 +33,7 @@ def list_checkpoints() -> list[str]:
     return list(checkpoint_folders())
 
 
-def of_demo(name: str) -> bool:
+def is_of_demo(name: str) -> bool:
     """Whether a name lists a part of the pack's own `demo`; such come last, as they know nothing but its scenes."""
     return name.startswith(f"{DEMO.name}/")
 

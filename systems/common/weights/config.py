@@ -8,11 +8,11 @@ from pathlib import Path
 from ..errors import CheckpointError, quoted
 from .shards import read_json
 
+# Bounds far above any real width and any number of layers or heads: beyond them an entry is garbled.
 WIDTH, MANY = 1 << 17, 1 << 10
-"""Bounds far above any real width and any number of layers or heads: beyond them an entry is garbled."""
 
 
-class Entries:
+class ConfigReader:
     """A JSON object of a configuration file; every reader raises CheckpointError that names file, entry and remedy."""
 
     def __init__(self, path: Path, values: dict | None = None, within: str = ""):
@@ -28,43 +28,43 @@ class Entries:
             raise CheckpointError(f"{self.path} has no entry {self._within}{name}; download it again.")
         return value
 
-    def object(self, name: str) -> Entries:
+    def object(self, name: str) -> ConfigReader:
         value = self.raw(name)
         if not isinstance(value, dict):
-            raise self.garbled(name, "an object")
-        return Entries(self.path, value, f"{self._within}{name}.")
+            raise self.invalid(name, "an object")
+        return ConfigReader(self.path, value, f"{self._within}{name}.")
 
     def count(self, name: str, most: int = WIDTH, default: int | None = None, least: int = 1) -> int:
         """A whole number from `least` to `most`."""
         value = self.raw(name, default)
         if not _is_number(value) or not least <= value <= most or value != int(value):
-            raise self.garbled(name, f"a whole number from {least} to {most}")
+            raise self.invalid(name, f"a whole number from {least} to {most}")
         return int(value)
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number above 0."""
         value = self.raw(name, default)
         if not _is_number(value) or not value > 0:
-            raise self.garbled(name, "a number above 0")
+            raise self.invalid(name, "a number above 0")
         return float(value)
 
     def numbers(self, name: str, length: int, default: list[int] | None = None) -> tuple[float, ...]:
         """A list of `length` finite numbers above 0."""
         value = self.raw(name, default)
         if not isinstance(value, list) or len(value) != length:
-            raise self.garbled(name, f"a list of {length} numbers")
+            raise self.invalid(name, f"a list of {length} numbers")
         if not all(_is_number(item) and item > 0 for item in value):
-            raise self.garbled(name, f"a list of {length} numbers above 0")
+            raise self.invalid(name, f"a list of {length} numbers above 0")
         return tuple(float(item) for item in value)
 
     def counts(self, name: str, length: int, default: list[int] | None = None) -> tuple[int, ...]:
         """A list of `length` whole numbers from 1 to WIDTH."""
         values = self.numbers(name, length, default)
         if any(value != int(value) or value > WIDTH for value in values):
-            raise self.garbled(name, f"a list of {length} whole numbers up to {WIDTH}")
+            raise self.invalid(name, f"a list of {length} whole numbers up to {WIDTH}")
         return tuple(int(value) for value in values)
 
-    def garbled(self, name: str, wanted: str) -> CheckpointError:
+    def invalid(self, name: str, wanted: str) -> CheckpointError:
         """The error for an entry that is not what is wanted of it."""
         shown = quoted(self.values.get(name))
         return CheckpointError(f"{self.path} has {self._within}{name} {shown}, not {wanted}; download it again.")

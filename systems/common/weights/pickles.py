@@ -12,22 +12,22 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
+# Of a pickle, which holds names, shapes and places of tensors: some hundred and fifty bytes for each.
 MOST_BYTES = 1 << 21
-"""Of a pickle, which holds names, shapes and places of tensors: some hundred and fifty bytes for each."""
+# Of a tuple with all that is in it; those of a tensor have about twenty.
 MOST_PARTS = 128
-"""Of a tuple with all that is in it; those of a tensor have about twenty."""
+# At the start of torch's old format: a magic number, a version, facts about the system, the object, its storages.
 OLD_PICKLES = 5
-"""At the start of torch's old format: a magic number, a version, facts about the system, the object, its storages."""
 
 VALUES = {
     "NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING",
     "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT",
 }  # fmt: skip
+# How many values a step takes off the stack; the containers that the last three fill stay.
 TAKES = {
     "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "BINPERSID": 1, "REDUCE": 2, "NEWOBJ": 2, "APPEND": 1, "SETITEM": 2,
     "BUILD": 1,
 }  # fmt: skip
-"""How many values a step takes off the stack; the containers that the last three fill stay."""
 TAKES_MARKED = {"TUPLE", "APPENDS", "SETITEMS"}
 FILLS = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}
 CALLS = {
@@ -38,12 +38,12 @@ CALLS = {
     "torch._utils _rebuild_parameter_with_state",
     "torch Size",
 }
+# Made without arguments and filled by later steps.
 EMPTY = "collections OrderedDict"
-"""Made without arguments and filled by later steps."""
 LONG_NUMBER = 1 << 63
 
+# What is known of a value on the stack: of how many parts it is, or which global.
 Value = int | str
-"""What is known of a value on the stack: of how many parts it is, or which global."""
 
 
 class NotPlain(Exception):

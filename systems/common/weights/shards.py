@@ -17,6 +17,7 @@ from .pickles import check_pt
 
 AGAIN = "download it again"
 NESTS = ("model", "state_dict")
+# Kinds of numbers that weights are stored in, by the words of safetensors.
 FLOATS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -25,9 +26,8 @@ FLOATS = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-"""Kinds of numbers that weights are stored in, by the words of safetensors."""
+# Characters of a tensor's or a shard's name that a sentence shows.
 NAME = 100
-"""Characters of a tensor's or a shard's name that a sentence shows."""
 
 
 @dataclass(frozen=True)
