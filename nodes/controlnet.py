@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..systems.flux_union.checkpoint import controlnet_folder, list_controlnets, load_controlnet
-from ..systems.flux_union.control import MODES, with_mode
+from ..systems.flux_union.control import MODES, set_union_mode
 from .checked import CheckedNode
 from .types import CATEGORY
 
@@ -66,4 +66,4 @@ class FluxUnionControlMode(CheckedNode):
 
     @classmethod
     def execute(cls, control_net, mode: str) -> io.NodeOutput:
-        return io.NodeOutput(with_mode(control_net, mode))
+        return io.NodeOutput(set_union_mode(control_net, mode))

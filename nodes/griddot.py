@@ -82,10 +82,10 @@ class GridDotFocus(CheckedNode):
         weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
         masked = None
         if mask is not None:
-            masked = focus.grid_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
+            masked = focus.pool_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))
             weights = weights * masked
         return io.NodeOutput(
-            focus.focused(tokens, weights, mode),
+            focus.apply_focus(tokens, weights, mode),
             focus.at_image_size(weights, *tokens.picture.shape[1:3]),
             ui={"griddot": [_shown(tokens, dots, masked)]},
         )

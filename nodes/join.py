@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..systems.qwen2vl_flux.tokens import ImageTokens, joined
+from ..systems.qwen2vl_flux.tokens import ImageTokens, concat_tokens
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
 
 
 class Qwen2VLJoinTokens(CheckedNode):
-    """Door to tokens.joined."""
+    """Lets several reference images guide together."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -35,4 +35,4 @@ class Qwen2VLJoinTokens(CheckedNode):
 
     @classmethod
     def execute(cls, tokens_1: ImageTokens, tokens_2: ImageTokens) -> io.NodeOutput:
-        return io.NodeOutput(joined(tokens_1, tokens_2))
+        return io.NodeOutput(concat_tokens(tokens_1, tokens_2))

@@ -15,16 +15,16 @@ from comfy.controlnet import ControlBase, ControlNet
 from comfy.ldm.flux.controlnet import ControlNetFlux
 from torch.utils.hooks import RemovableHandle
 
-from ..common.comfy.attention_bias import TokenAttentionBias
+from ..common.comfy.attention_bias import CONTROL_TOKEN_BIAS, TokenAttentionBias
+from ..common.comfy.hidden_tokens import HIDDEN_TOKENS, insert_hidden_tokens, pad_context, zero_where_zeroed
+from ..common.comfy.native_flux import check_widths
 from ..common.errors import InputError
-from ..qwen2vl_flux.hidden_tokens import insert_hidden_tokens, pad_context, zero_where_zeroed
-from ..qwen2vl_flux.patch import CONTROL_BIAS, HIDDEN, check_widths
 
 # Mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's.
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq": 6}
 
 
-def with_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
+def set_union_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
     """The ControlNet set to a mode by name; one without modes, made for a single purpose or for any, stays as it is.
 
     Raises InputError for a ControlNet of another model and for a mode that a union ControlNet lacks.
@@ -78,7 +78,7 @@ class UnionControlNet(ControlNet):
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
         context = cond.get("crossattn_controlnet", cond["c_crossattn"])
-        hidden, bias = cond.get(HIDDEN), cond.get(CONTROL_BIAS)
+        hidden, bias = cond.get(HIDDEN_TOKENS), cond.get(CONTROL_TOKEN_BIAS)
         check_widths("this ControlNet", self.control_model, context, cond.get("y"), hidden)
         context = zero_where_zeroed(context, cond["c_crossattn"])
         cond = {**cond, "crossattn_controlnet": context}
@@ -93,18 +93,18 @@ class UnionControlNet(ControlNet):
             if hidden is not None:
                 hidden = zero_where_zeroed(hidden, cond["c_crossattn"])
                 cond = {**cond, "crossattn_controlnet": pad_context(context, hidden)}
-                stack.callback(self._placing(hidden).remove)
+                stack.callback(self._insert(hidden).remove)
             if bias is not None:
-                for hook in self._biasing(bias):
+                for hook in self._weigh(bias):
                     stack.callback(hook.remove)
             return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
 
-    def _placing(self, hidden: torch.Tensor) -> RemovableHandle:
+    def _insert(self, hidden: torch.Tensor) -> RemovableHandle:
         return self.control_model.txt_in.register_forward_hook(
             lambda module, inputs, text: insert_hidden_tokens(text, hidden)
         )
 
-    def _biasing(self, bias: torch.Tensor) -> list[RemovableHandle]:
+    def _weigh(self, bias: torch.Tensor) -> list[RemovableHandle]:
         """Hooks that put the bias on every block's attention; the tokens of modes come before all others."""
         modes = self.extra_args["control_type"] if self.control_model.num_union_modes else []
         biasing = TokenAttentionBias(bias, before=len(modes))
@@ -112,7 +112,7 @@ class UnionControlNet(ControlNet):
         def biased(block, inputs, given: dict) -> tuple:
             streams = [given["txt"], given["img"]] if "img" in given else inputs
             keys = sum(stream.shape[1] for stream in streams)
-            return inputs, {**given, "attn_mask": biasing.over(given.get("attn_mask"), streams[0], keys)}
+            return inputs, {**given, "attn_mask": biasing.mask_for(given.get("attn_mask"), streams[0], keys)}
 
         blocks = [*self.control_model.double_blocks, *self.control_model.single_blocks]
         return [block.register_forward_pre_hook(biased, with_kwargs=True) for block in blocks]

@@ -40,7 +40,7 @@ def build_conditioning(
     if clip is not None:
         text, options["pooled_output"] = encode_prompt(clip, prompt)
     hidden = None if text is None else qwen2vl.project_text(text)
-    bias, control_bias = _bias(tokens.weakened(strength)), _bias(control_tokens or tokens)
+    bias, control_bias = _bias(tokens.with_strength(strength)), _bias(control_tokens or tokens)
     return attach([[qwen2vl.connect(tokens), options]], hidden, bias, control_bias)
 
 

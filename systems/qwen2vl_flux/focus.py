@@ -88,7 +88,7 @@ def focus_map(dots: Sequence[Dot], rows: int, columns: int) -> torch.Tensor:
     return weights.float()
 
 
-def grid_mask(mask: torch.Tensor, rows: int, columns: int, pictures: int) -> torch.Tensor:
+def pool_mask(mask: torch.Tensor, rows: int, columns: int, pictures: int) -> torch.Tensor:
     """A mask [H, W] or [B, H, W] of any size, 0..1, averaged over each token's area: [B, rows, columns] float32.
 
     B is 1 or the number of pictures. Raises InputError for anything else and for values that are not numbers.
@@ -109,7 +109,7 @@ def at_image_size(weights: torch.Tensor, height: int, width: int) -> torch.Tenso
     return torch.nn.functional.interpolate(weights[:, None], size=(height, width), mode="nearest-exact")[:, 0]
 
 
-def focused(tokens: ImageTokens, weights: torch.Tensor, mode: str) -> ImageTokens:
+def apply_focus(tokens: ImageTokens, weights: torch.Tensor, mode: str) -> ImageTokens:
     """Tokens under weights [1 or B, rows, columns] in 0..1, in one of MODES.
 
     `scale` multiplies each token by its weight, as published; `drop` also takes those of weight 0 away; `attention`

@@ -41,12 +41,12 @@ class ImageTokens:
         weights = None if self.weights is None else self.weights[:, kept]
         return replace(self, embeddings=self.embeddings[:, kept], weights=weights)
 
-    def weakened(self, strength: float) -> ImageTokens:
+    def with_strength(self, strength: float) -> ImageTokens:
         """The same tokens with `strength` (0..1) times the weight they had; themselves at 1."""
         return self if strength == 1 else replace(self, weights=_weights(self) * strength)
 
 
-def joined(one: ImageTokens, other: ImageTokens) -> ImageTokens:
+def concat_tokens(one: ImageTokens, other: ImageTokens) -> ImageTokens:
     """The tokens of two pictures, those of `one` first; where one is a single picture it joins each of the other.
 
     Raises InputError for tokens of two checkpoints, and for batches that do not fit.

@@ -15,15 +15,15 @@ from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from PIL import Image
 from two_steps import sample
 
-from systems.common.comfy.attention_bias import joined, key_mask
+from systems.common.comfy.attention_bias import add_bias, key_mask
 from systems.common.comfy.diffusers_flux import load_transformer
 from systems.common.errors import InputError
 from systems.common.schedules import flux_sigmas
 from systems.flux_union.checkpoint import load_controlnet
-from systems.flux_union.control import with_mode
+from systems.flux_union.control import set_union_mode
 from systems.qwen2vl_flux.conditioning import build_conditioning
 from systems.qwen2vl_flux.encoder import load_qwen2vl
-from systems.qwen2vl_flux.focus import focus_map, focused, parse_dots
+from systems.qwen2vl_flux.focus import apply_focus, focus_map, parse_dots
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 LIMIT = 1e-5
@@ -46,7 +46,7 @@ def flux(tiny):
 
 @pytest.fixture
 def union(tiny):
-    return with_mode(load_controlnet(tiny / "controlnet"), "depth")
+    return set_union_mode(load_controlnet(tiny / "controlnet"), "depth")
 
 
 def half(tokens, low: float = 0.0) -> torch.Tensor:
@@ -71,7 +71,7 @@ def controlled(given: list, net, strength: float = 0.5) -> list:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_weights_of_0_and_1_are_a_drop(flux, qwen2vl, tokens, prompt, batch):
     def latents(mode: str) -> torch.Tensor:
-        return sample(flux, conditioning(qwen2vl, focused(tokens, half(tokens), mode), prompt), batch=batch)
+        return sample(flux, conditioning(qwen2vl, apply_focus(tokens, half(tokens), mode), prompt), batch=batch)
 
     assert relative_error(latents("attention"), latents("drop")) <= LIMIT
     assert relative_error(latents("scale"), latents("drop")) > 1e-3
@@ -82,20 +82,20 @@ def test_weights_of_0_and_1_are_a_drop(flux, qwen2vl, tokens, prompt, batch):
 @pytest.mark.parametrize("prompt", [False, True], ids=["plain", "prompt"])
 def test_a_controlnet_hears_it_too(flux, qwen2vl, tokens, union, prompt):
     def latents(mode: str) -> torch.Tensor:
-        return sample(flux, controlled(conditioning(qwen2vl, focused(tokens, half(tokens), mode), prompt), union))
+        return sample(flux, controlled(conditioning(qwen2vl, apply_focus(tokens, half(tokens), mode), prompt), union))
 
     attention, drop = latents("attention"), latents("drop")
     assert relative_error(attention, drop) <= LIMIT
     native = union.copy()
     native.__class__ = type(union).__mro__[1]
-    deaf = controlled(conditioning(qwen2vl, focused(tokens, half(tokens), "attention"), prompt), native)
+    deaf = controlled(conditioning(qwen2vl, apply_focus(tokens, half(tokens), "attention"), prompt), native)
     assert relative_error(sample(flux, deaf), drop) > 1e-4
 
 
 def test_tokens_for_the_controlnet_alone(flux, qwen2vl, tokens, union):
     """Each side has its own weights: those of the other do not reach it."""
-    thin = focused(tokens, half(tokens), "drop")
-    watched = focused(tokens, half(tokens), "attention")
+    thin = apply_focus(tokens, half(tokens), "drop")
+    watched = apply_focus(tokens, half(tokens), "attention")
     for ours, control, drops, control_drops in (
         (watched, tokens, thin, tokens),
         (tokens, watched, tokens, thin),
@@ -107,7 +107,7 @@ def test_tokens_for_the_controlnet_alone(flux, qwen2vl, tokens, union):
 
 
 def test_weight_1_everywhere_is_no_focus(flux, qwen2vl, tokens):
-    focus = focused(tokens, torch.ones(1, *tokens.grid), "attention")
+    focus = apply_focus(tokens, torch.ones(1, *tokens.grid), "attention")
     plain = conditioning(qwen2vl, tokens)
     assert "control" not in conditioning(qwen2vl, focus)[0][1]
     assert torch.equal(sample(flux, conditioning(qwen2vl, focus)), sample(flux, plain))
@@ -115,10 +115,10 @@ def test_weight_1_everywhere_is_no_focus(flux, qwen2vl, tokens):
 
 def test_in_between_it_is_gradual(flux, qwen2vl, tokens):
     """The farther from 1, the farther from no focus and the nearer to a drop."""
-    drop = sample(flux, conditioning(qwen2vl, focused(tokens, half(tokens), "drop")))
+    drop = sample(flux, conditioning(qwen2vl, apply_focus(tokens, half(tokens), "drop")))
     whole = sample(flux, conditioning(qwen2vl, tokens))
     made = [
-        sample(flux, conditioning(qwen2vl, focused(tokens, half(tokens, low), "attention")))
+        sample(flux, conditioning(qwen2vl, apply_focus(tokens, half(tokens, low), "attention")))
         for low in (1.0, 0.8, 0.6, 0.4, 0.2, 0.05, 0.0)
     ]
     from_whole = [relative_error(latents, whole) for latents in made]
@@ -128,11 +128,11 @@ def test_in_between_it_is_gradual(flux, qwen2vl, tokens):
 
 
 def test_the_strength_of_the_reference_is_a_weight_of_all_tokens(flux, qwen2vl, tokens):
-    everywhere = focused(tokens, torch.full((1, *tokens.grid), 0.3), "attention")
+    everywhere = apply_focus(tokens, torch.full((1, *tokens.grid), 0.3), "attention")
     given = conditioning(qwen2vl, tokens, strength=0.3)
     assert relative_error(sample(flux, given), sample(flux, conditioning(qwen2vl, everywhere))) <= LIMIT
-    watched = focused(tokens, half(tokens, 0.5), "attention")
-    both = focused(tokens, half(tokens, 0.5) * 0.3, "attention")
+    watched = apply_focus(tokens, half(tokens, 0.5), "attention")
+    both = apply_focus(tokens, half(tokens, 0.5) * 0.3, "attention")
     given = conditioning(qwen2vl, watched, strength=0.3)
     assert relative_error(sample(flux, given), sample(flux, conditioning(qwen2vl, both))) <= LIMIT
     assert "control" not in conditioning(qwen2vl, tokens, strength=1.0)[0][1]
@@ -156,7 +156,7 @@ def test_the_strength_leaves_a_controlnet_its_tokens(flux, qwen2vl, tokens, unio
     def latents(given: list) -> torch.Tensor:
         return sample(flux, controlled(given, union))
 
-    everywhere = focused(tokens, torch.full((1, *tokens.grid), 0.3), "attention")
+    everywhere = apply_focus(tokens, torch.full((1, *tokens.grid), 0.3), "attention")
     weak = latents(conditioning(qwen2vl, tokens, strength=0.3))
     assert relative_error(weak, latents(conditioning(qwen2vl, everywhere, control_tokens=tokens))) <= LIMIT
     assert torch.equal(latents(conditioning(qwen2vl, tokens, control_tokens=tokens, strength=0.3)), weak)
@@ -164,7 +164,7 @@ def test_the_strength_leaves_a_controlnet_its_tokens(flux, qwen2vl, tokens, unio
 
 
 def test_cfg_with_a_focus_on_one_side(flux, qwen2vl, tokens):
-    positive = {mode: conditioning(qwen2vl, focused(tokens, half(tokens), mode)) for mode in ("attention", "drop")}
+    positive = {mode: conditioning(qwen2vl, apply_focus(tokens, half(tokens), mode)) for mode in ("attention", "drop")}
     negative = conditioning(qwen2vl, tokens)
     attention, drop = (sample(flux, positive[mode], negative, cfg=2.0) for mode in ("attention", "drop"))
     assert relative_error(attention, drop) <= LIMIT
@@ -176,10 +176,10 @@ def test_two_pictures_with_weights_of_their_own(flux, qwen2vl):
     pair = torch.cat([picture("img_a_192x128.png"), picture("control_depth_192x128.png")])
     tokens = qwen2vl.encode(pair, 64)
     weights = torch.cat([half(tokens), half(tokens).flip(2)])
-    both = sample(flux, conditioning(qwen2vl, focused(tokens, weights, "attention")), batch=2)
+    both = sample(flux, conditioning(qwen2vl, apply_focus(tokens, weights, "attention")), batch=2)
     for number in (0, 1):
         one = qwen2vl.encode(pair[number : number + 1], 64)
-        given = conditioning(qwen2vl, focused(one, weights[number : number + 1], "drop"))
+        given = conditioning(qwen2vl, apply_focus(one, weights[number : number + 1], "drop"))
         alone = sample(flux, given, batch=2)[number : number + 1]
         assert relative_error(both[number : number + 1], alone) <= LIMIT
 
@@ -189,7 +189,7 @@ def test_an_attention_mask_that_was_there(flux, qwen2vl, tokens):
     count = tokens.count + 8 * 12
 
     def latents(mask: torch.Tensor | None, mode: str = "attention", prompt: bool = True) -> torch.Tensor:
-        given = conditioning(qwen2vl, focused(tokens, half(tokens), mode), prompt)
+        given = conditioning(qwen2vl, apply_focus(tokens, half(tokens), mode), prompt)
         if mask is not None:
             given[0][1].update(attention_mask=mask, attention_mask_img_shape=(8, 12))
         return sample(flux, given)
@@ -204,10 +204,10 @@ def test_another_patch_of_attention_stays(flux, qwen2vl, tokens):
     seen = []
     model = flux.clone()
     model.set_model_attn1_patch(lambda q, k, v, **rest: seen.append(rest["attn_mask"]) or {"q": q * 0.5})
-    given = conditioning(qwen2vl, focused(tokens, half(tokens), "attention"))
+    given = conditioning(qwen2vl, apply_focus(tokens, half(tokens), "attention"))
     other, plain = sample(model, given), sample(flux, given)
     assert seen and relative_error(other, plain) > 1e-4
-    dropped = sample(model, conditioning(qwen2vl, focused(tokens, half(tokens), "drop")))
+    dropped = sample(model, conditioning(qwen2vl, apply_focus(tokens, half(tokens), "drop")))
     assert relative_error(other, dropped) <= LIMIT
 
 
@@ -232,14 +232,14 @@ def test_the_bias_is_one_row_for_all():
         [0, -0.6931, -torch.inf, 0, 0, 0], abs=1e-4
     )
     kept = torch.tensor([[True, False]])
-    assert joined(kept, torch.zeros(1, 1, 1, 2)).tolist() == [[[[0.0, -torch.inf]]]]
+    assert add_bias(kept, torch.zeros(1, 1, 1, 2)).tolist() == [[[[0.0, -torch.inf]]]]
 
 
 def test_an_unpatched_flux_is_stopped(tiny, qwen2vl, tokens):
-    given = conditioning(qwen2vl, focused(tokens, half(tokens), "attention"))
+    given = conditioning(qwen2vl, apply_focus(tokens, half(tokens), "attention"))
     with pytest.raises(InputError, match="in Qwen2VL-Flux's own form, which this MODEL would ignore"):
         sample(load_transformer(tiny), given)
-    plain = conditioning(qwen2vl, focused(tokens, half(tokens), "drop"))
+    plain = conditioning(qwen2vl, apply_focus(tokens, half(tokens), "drop"))
     assert torch.isfinite(sample(load_transformer(tiny), plain)).all()
 
 
@@ -257,7 +257,7 @@ def test_it_is_gradual_on_the_demo_checkpoint(root):
     def latents(low: float) -> torch.Tensor:
         weights = torch.where(circle, 1.0, low)
         guider = Guider_Basic(model)
-        guider.set_conds(build_conditioning(qwen2vl, focused(tokens, weights, "attention")))
+        guider.set_conds(build_conditioning(qwen2vl, apply_focus(tokens, weights, "attention")))
         sampler = comfy.samplers.sampler_object("euler")
         with torch.inference_mode():
             return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)

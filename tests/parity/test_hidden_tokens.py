@@ -8,7 +8,6 @@ import comfy.controlnet
 import comfy.samplers
 import pytest
 import torch
-from capabilities import SEVERAL_DEVICES
 from comfy.ldm.flux.model import Flux
 from comfy_extras.nodes_custom_sampler import Guider_Basic
 from goldens import golden, picture, relative_error
@@ -92,19 +91,6 @@ def test_a_control_net_before_or_after_the_prompt(flux, vae, control_net):
     for conditioning in (before, after):
         with pytest.raises(InputError, match="Qwen2VL-Flux Patch Model"):
             sample(flux, conditioning)
-
-
-def test_the_guard_is_a_control_like_others():
-    """Tiling packs crop the hint of every control in the chain; several devices clone it."""
-    ((_, options),) = prompted(plain())
-    guard = options["control"]
-    assert guard.cond_hint_original[:, :, 8:24, 8:24].shape == (1, 3, 16, 16)
-    twin = guard.copy()
-    assert type(twin) is type(guard) and twin.cond_hint_original.shape == guard.cond_hint_original.shape
-    if SEVERAL_DEVICES:
-        clone = guard.deepclone_multigpu(torch.device("cpu"), autoregister=True)
-        assert guard.get_instance_for_device(torch.device("cpu")) is clone is not guard
-    assert guard.get_models() == [] and guard.get_extra_hooks() == []
 
 
 class SkipsWrappers(Flux):

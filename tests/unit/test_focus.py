@@ -11,7 +11,16 @@ import torch
 from sentences import one_sentence
 
 from systems.common.errors import InputError
-from systems.qwen2vl_flux.focus import MAX_DOTS, MODES, Dot, at_image_size, focus_map, focused, grid_mask, parse_dots
+from systems.qwen2vl_flux.focus import (
+    MAX_DOTS,
+    MODES,
+    Dot,
+    apply_focus,
+    at_image_size,
+    focus_map,
+    parse_dots,
+    pool_mask,
+)
 from systems.qwen2vl_flux.tokens import ImageTokens
 
 GRIDS = [(16, 16), (19, 28), (28, 13), (1, 40), (1, 1)]
@@ -95,7 +104,7 @@ def test_mirrored_dots_make_mirrored_maps():
 @pytest.mark.parametrize("height, width, rows, columns", [(38, 56, 19, 28), (100, 37, 19, 28), (5, 7, 19, 28)])
 def test_a_mask_is_averaged_over_each_token(height, width, rows, columns):
     mask = torch.from_numpy(np.random.RandomState(0).rand(2, height, width).astype(np.float32))
-    averaged = grid_mask(mask, rows, columns, pictures=2)
+    averaged = pool_mask(mask, rows, columns, pictures=2)
     for row in range(rows):
         top, bottom = row * height // rows, -(-(row + 1) * height // rows)
         for column in range(columns):
@@ -105,10 +114,10 @@ def test_a_mask_is_averaged_over_each_token(height, width, rows, columns):
 
 
 def test_a_mask_for_all_and_one_for_each():
-    assert grid_mask(torch.ones(30, 40), 3, 4, pictures=5).shape == (1, 3, 4)
-    assert grid_mask(torch.ones(1, 30, 40), 3, 4, pictures=5).shape == (1, 3, 4)
-    assert grid_mask(torch.ones(5, 30, 40), 3, 4, pictures=5).shape == (5, 3, 4)
-    assert torch.equal(grid_mask(torch.full((9, 9), 7.0), 3, 3, pictures=1), torch.ones(1, 3, 3))
+    assert pool_mask(torch.ones(30, 40), 3, 4, pictures=5).shape == (1, 3, 4)
+    assert pool_mask(torch.ones(1, 30, 40), 3, 4, pictures=5).shape == (1, 3, 4)
+    assert pool_mask(torch.ones(5, 30, 40), 3, 4, pictures=5).shape == (5, 3, 4)
+    assert torch.equal(pool_mask(torch.full((9, 9), 7.0), 3, 3, pictures=1), torch.ones(1, 3, 3))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +133,7 @@ def test_a_mask_for_all_and_one_for_each():
 )
 def test_bad_masks(mask, thing, remedy):
     with pytest.raises(InputError) as raised:
-        grid_mask(mask, 4, 4, pictures=3)
+        pool_mask(mask, 4, 4, pictures=3)
     sentence = one_sentence(raised.value)
     assert thing in sentence and remedy in sentence
 
@@ -148,10 +157,10 @@ def test_tokens_weighed():
     tokens = tokens_of(torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0)), rows=2)
     weights = torch.tensor([[[0.0, 0.5], [0.0, 1.0]]])
     scaled = tokens.embeddings * torch.tensor([0.0, 0.5, 0.0, 1.0])[:, None]
-    assert torch.equal(focused(tokens, weights, "scale").embeddings, scaled)
-    assert torch.equal(focused(tokens, weights, "drop").embeddings, scaled[:, [1, 3]])
-    assert torch.equal(focused(tokens, torch.ones(1, 2, 2), "drop").embeddings, tokens.embeddings)
-    watched = focused(tokens, weights, "attention")
+    assert torch.equal(apply_focus(tokens, weights, "scale").embeddings, scaled)
+    assert torch.equal(apply_focus(tokens, weights, "drop").embeddings, scaled[:, [1, 3]])
+    assert torch.equal(apply_focus(tokens, torch.ones(1, 2, 2), "drop").embeddings, tokens.embeddings)
+    watched = apply_focus(tokens, weights, "attention")
     assert watched.embeddings is tokens.embeddings
     assert watched.weights.tolist() == [[0.0, 0.5, 0.0, 1.0]] * 2
 
@@ -159,21 +168,21 @@ def test_tokens_weighed():
 def test_one_focus_after_another():
     tokens = tokens_of(torch.rand(1, 4, 3, generator=torch.Generator().manual_seed(0)), rows=2)
     first, second = torch.tensor([[[0.0, 0.5], [1.0, 1.0]]]), torch.tensor([[[1.0, 0.5], [0.0, 1.0]]])
-    twice = focused(focused(tokens, first, "attention"), second, "attention")
+    twice = apply_focus(apply_focus(tokens, first, "attention"), second, "attention")
     assert twice.weights.tolist() == [[0.0, 0.25, 0.0, 1.0]]
-    dropped = focused(focused(tokens, first, "attention"), second, "drop")
+    dropped = apply_focus(apply_focus(tokens, first, "attention"), second, "drop")
     assert dropped.weights.tolist() == [[0.0, 0.5, 1.0]] and dropped.count == 3
     with pytest.raises(InputError, match="already thinned by mode drop"):
-        focused(dropped, first, "attention")
+        apply_focus(dropped, first, "attention")
 
 
 def test_a_weight_for_each_picture():
     tokens = tokens_of(torch.ones(2, 2, 1), rows=1)
     own = torch.tensor([[[0.0, 1.0]], [[1.0, 0.25]]])
-    assert focused(tokens, own, "scale").embeddings.flatten().tolist() == [0, 1, 1, 0.25]
-    assert focused(tokens, own, "attention").weights.flatten().tolist() == [0, 1, 1, 0.25]
+    assert apply_focus(tokens, own, "scale").embeddings.flatten().tolist() == [0, 1, 1, 0.25]
+    assert apply_focus(tokens, own, "attention").weights.flatten().tolist() == [0, 1, 1, 0.25]
     with pytest.raises(InputError, match="one mask for all"):
-        focused(tokens, own, "drop")
+        apply_focus(tokens, own, "drop")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -181,7 +190,7 @@ def test_a_focus_on_nothing(mode):
     one_of_two = torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]])
     for weights in (torch.zeros(1, 1, 2), one_of_two):
         with pytest.raises(InputError, match="leaves nothing of the picture"):
-            focused(tokens_of(torch.ones(2, 2, 1), rows=1), weights, mode)
+            apply_focus(tokens_of(torch.ones(2, 2, 1), rows=1), weights, mode)
 
 
 GOOD = {

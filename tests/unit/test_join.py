@@ -7,8 +7,8 @@ import torch
 from sentences import one_sentence
 
 from systems.common.errors import InputError
-from systems.qwen2vl_flux.focus import focused
-from systems.qwen2vl_flux.tokens import ImageTokens, joined
+from systems.qwen2vl_flux.focus import apply_focus
+from systems.qwen2vl_flux.tokens import ImageTokens, concat_tokens
 
 
 def tokens_of(pictures: int, count: int, checkpoint: str = "any", weights: float | None = None) -> ImageTokens:
@@ -19,29 +19,29 @@ def tokens_of(pictures: int, count: int, checkpoint: str = "any", weights: float
 
 def test_one_after_the_other() -> None:
     one, other = tokens_of(2, 3), tokens_of(2, 5)
-    both = joined(one, other)
+    both = concat_tokens(one, other)
     assert torch.equal(both.embeddings[:, :3], one.embeddings) and torch.equal(both.embeddings[:, 3:], other.embeddings)
     assert both.weights is None and both.count == 8 and not both.is_whole
 
 
 @pytest.mark.parametrize("counts", [(1, 3), (3, 1)])
 def test_a_single_picture_joins_each_of_a_batch(counts: tuple[int, int]) -> None:
-    both = joined(tokens_of(counts[0], 2), tokens_of(counts[1], 4))
+    both = concat_tokens(tokens_of(counts[0], 2), tokens_of(counts[1], 4))
     assert both.embeddings.shape == (3, 6, 3)
 
 
 def test_weights_are_kept() -> None:
-    assert joined(tokens_of(1, 2, weights=0.5), tokens_of(1, 1)).weights.tolist() == [[0.5, 0.5, 1]]
-    assert joined(tokens_of(1, 1), tokens_of(2, 1, weights=0.25)).weights.tolist() == [[1, 0.25]] * 2
+    assert concat_tokens(tokens_of(1, 2, weights=0.5), tokens_of(1, 1)).weights.tolist() == [[0.5, 0.5, 1]]
+    assert concat_tokens(tokens_of(1, 1), tokens_of(2, 1, weights=0.25)).weights.tolist() == [[1, 0.25]] * 2
 
 
 def test_no_focus_afterwards_even_if_the_number_fits() -> None:
     """Two of three tokens and one more are as many as the grid had."""
-    thinned = focused(tokens_of(1, 3), torch.tensor([[[1.0, 0.0, 1.0]]]), "drop")
-    both = joined(thinned, tokens_of(1, 1))
+    thinned = apply_focus(tokens_of(1, 3), torch.tensor([[[1.0, 0.0, 1.0]]]), "drop")
+    both = concat_tokens(thinned, tokens_of(1, 1))
     assert both.count == 3
     with pytest.raises(InputError, match="or joined") as raised:
-        focused(both, torch.ones(1, 1, 3), "scale")
+        apply_focus(both, torch.ones(1, 1, 3), "scale")
     one_sentence(raised.value)
 
 
@@ -54,5 +54,5 @@ def test_no_focus_afterwards_even_if_the_number_fits() -> None:
 )
 def test_what_does_not_fit(one: ImageTokens, other: ImageTokens, said: str) -> None:
     with pytest.raises(InputError, match=said) as raised:
-        joined(one, other)
+        concat_tokens(one, other)
     one_sentence(raised.value)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import torch
 
+# The names under which a conditioning carries the bias for the model and that for its ControlNets.
+TOKEN_BIAS = "qwen2vl_flux_token_bias"
+CONTROL_TOKEN_BIAS = "qwen2vl_flux_control_token_bias"
+
 
 def log_weights(weights: torch.Tensor) -> torch.Tensor:
     """Weights [B, T] in 0..1 as what is added to the attention's logits: log w, minus infinity at 0."""
@@ -24,7 +28,7 @@ def key_mask(bias: torch.Tensor, before: int, keys: int) -> torch.Tensor:
     return mask[:, None, None, :]
 
 
-def joined(mask: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
+def add_bias(mask: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
     """An attention mask that was there before (boolean, or a bias [..., queries, keys]) with the bias of keys on it."""
     if mask is None:
         return bias
@@ -54,15 +58,10 @@ class TokenAttentionBias:
 
     def __call__(self, q, k, v, pe=None, attn_mask=None, extra_options=None) -> dict:
         self.ran += 1
-        return {"attn_mask": self.over(attn_mask, q, k.shape[2])}
+        return {"attn_mask": self.mask_for(attn_mask, q, k.shape[2])}
 
-    def over(self, mask: torch.Tensor | None, like: torch.Tensor, keys: int) -> torch.Tensor:
+    def mask_for(self, mask: torch.Tensor | None, like: torch.Tensor, keys: int) -> torch.Tensor:
         """The attention mask of a block with the bias on it; the bias is spread over the keys once for all blocks."""
         if self.mask is None or self.mask.shape[-1] != keys:
             self.mask = key_mask(self.bias.to(like), self.before, keys)
-        return joined(mask, self.mask)
-
-    def among(self, transformer_options: dict) -> dict:
-        """The options with this patch behind all others of its kind."""
-        patches = transformer_options.get("patches", {})
-        return {**transformer_options, "patches": {**patches, "attn1_patch": [*patches.get("attn1_patch", []), self]}}
+        return add_bias(mask, self.mask)

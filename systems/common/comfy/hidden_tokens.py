@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import torch
 
+# The name under which a conditioning carries them.
+HIDDEN_TOKENS = "qwen2vl_flux_hidden_tokens"
+
 
 def zero_where_zeroed(tokens: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     """Tokens [B, L, H], zero where ConditioningZeroOut has zeroed the context [B, T, C], which is all it knows of."""
@@ -36,11 +39,6 @@ class InsertHiddenTokens:
     def __call__(self, args: dict) -> dict:
         self.done = True
         return {**args, "txt": insert_hidden_tokens(args["txt"], self.hidden)}
-
-    def among(self, transformer_options: dict) -> dict:
-        """The options with this patch before all others of its kind."""
-        patches = transformer_options.get("patches", {})
-        return {**transformer_options, "patches": {**patches, "post_input": [self, *patches.get("post_input", [])]}}
 
 
 def pad_attention_mask(mask: torch.Tensor, text: int, more: int) -> torch.Tensor:
