@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..systems.annotators import files as annotator_files
-from ..systems.common.comfy import folders
+from ..systems.qwen2vl_flux.folders import CHECKPOINTS
 from . import loaded_pictures
 from .annotators import (
     Qwen2VLFluxAnyLineLoader,
@@ -33,7 +33,7 @@ from .sampling import Qwen2VLFluxPureNoise, Qwen2VLFluxSigmas, Qwen2VLFluxSize
 
 class Qwen2VLFluxExtension(ComfyExtension):
     async def on_load(self) -> None:
-        folders.register()
+        CHECKPOINTS.register()
         annotator_files.register()
         loaded_pictures.register()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..systems.common.comfy import diffusers_flux as flux
-from ..systems.common.comfy import diffusers_text as text
-from ..systems.common.comfy.folders import checkpoint_folder, list_checkpoints
+from ..systems.common.comfy.diffusers_flux import STORAGE
 from ..systems.qwen2vl_flux import encoder as qwen2vl
+from ..systems.qwen2vl_flux import flux
+from ..systems.qwen2vl_flux.folders import CHECKPOINTS
 from ..systems.qwen2vl_flux.patch import patch_model
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLModel
@@ -18,7 +18,7 @@ LOADERS = f"{CATEGORY}/loaders"
 def _checkpoint_input() -> io.Combo.Input:
     return io.Combo.Input(
         "checkpoint",
-        options=list_checkpoints(),
+        options=CHECKPOINTS.names(),
         tooltip="Checkpoint folder in models/qwen2vl_flux, as published (subfolders qwen2-vl and flux). "
         "demo comes with the pack: tiny, knows only painted shapes, needs no download.",
     )
@@ -49,7 +49,7 @@ class Qwen2VLLoader(CheckedNode):
 
     @classmethod
     def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
-        return io.NodeOutput(qwen2vl.load_qwen2vl(checkpoint_folder(checkpoint), weight_dtype))
+        return io.NodeOutput(qwen2vl.load_qwen2vl(CHECKPOINTS.folder(checkpoint), weight_dtype))
 
 
 class Qwen2VLFluxModelLoader(CheckedNode):
@@ -67,7 +67,7 @@ class Qwen2VLFluxModelLoader(CheckedNode):
                 _checkpoint_input(),
                 io.Combo.Input(
                     "weight_dtype",
-                    options=list(flux.STORAGE),
+                    options=list(STORAGE),
                     tooltip="How weights are kept in memory, as in Load Diffusion Model: default keeps them as stored; "
                     "fp8_e4m3fn takes half the memory of bfloat16, as the published turbo mode does.",
                 ),
@@ -79,7 +79,7 @@ class Qwen2VLFluxModelLoader(CheckedNode):
 
     @classmethod
     def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
-        return io.NodeOutput(patch_model(flux.load_transformer(checkpoint_folder(checkpoint), weight_dtype)))
+        return io.NodeOutput(patch_model(flux.load_transformer(CHECKPOINTS.folder(checkpoint), weight_dtype)))
 
 
 class Qwen2VLFluxTextLoader(CheckedNode):
@@ -109,7 +109,7 @@ class Qwen2VLFluxTextLoader(CheckedNode):
 
     @classmethod
     def execute(cls, checkpoint: str, t5: bool) -> io.NodeOutput:
-        return io.NodeOutput(text.load_text_encoders(checkpoint_folder(checkpoint), t5))
+        return io.NodeOutput(flux.load_text_encoders(CHECKPOINTS.folder(checkpoint), t5))
 
 
 class Qwen2VLFluxVAELoader(CheckedNode):
@@ -129,7 +129,7 @@ class Qwen2VLFluxVAELoader(CheckedNode):
 
     @classmethod
     def execute(cls, checkpoint: str) -> io.NodeOutput:
-        return io.NodeOutput(flux.load_vae(checkpoint_folder(checkpoint)))
+        return io.NodeOutput(flux.load_vae(CHECKPOINTS.folder(checkpoint)))
 
 
 class Qwen2VLFluxPatchModel(CheckedNode):

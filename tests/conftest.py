@@ -28,6 +28,10 @@ def _start_comfyui() -> None:
 
     args.cpu = not torch.cuda.is_available()
 
+    from systems.qwen2vl_flux.folders import CHECKPOINTS
+
+    CHECKPOINTS.register()  # as the pack does when ComfyUI loads it
+
 
 _start_comfyui()
 

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from systems.common.errors import CheckpointError, InputError
-from systems.common.weights.shards import WeightFiles, read_json, read_pt, read_state
+from systems.common.weights.files import read_json, read_pt, read_state
+from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.checkpoint import open_encoder
 
 from .output import Output, settled

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from systems.common.sizes import encoder_size
+from systems.qwen2vl_flux.preprocess import encoder_size
 
 from .scenes import UNIT, Layout, Scenes, render
 

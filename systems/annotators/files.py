@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
-from ..common.comfy.folders import checkpoint_folders, is_of_demo, walk
+from ..common.comfy.folders import component_folders, is_of_demo, register_folder, walk
 from ..common.errors import CheckpointError, quoted
 
 EXTENSIONS = (".safetensors", ".pth", ".pt")
@@ -16,7 +15,7 @@ EXTENSIONS = (".safetensors", ".pth", ".pt")
 
 @dataclass(frozen=True)
 class Kind:
-    """folder: under models/; published: subfolder of a Qwen2VL-Flux checkpoint; example: a file name people know;
+    """folder: under models/; published: subfolder of a checkpoint; example: a file name people know;
     has_folders: whether weights also come in the layout of Hugging Face."""
 
     folder: str
@@ -35,10 +34,7 @@ KINDS = {
 def register() -> None:
     """Tell ComfyUI about the annotators' folders, beside whatever other packs and extra_model_paths.yaml added."""
     for kind in KINDS.values():
-        paths, extensions = folder_paths.folder_names_and_paths.get(kind.folder, ([], set()))
-        own = os.path.join(folder_paths.models_dir, kind.folder)
-        paths = paths if own in paths else [*paths, own]
-        folder_paths.folder_names_and_paths[kind.folder] = (paths, {*extensions, *EXTENSIONS})
+        register_folder(kind.folder, EXTENSIONS)
 
 
 def list_files(kind: str) -> list[str]:
@@ -62,8 +58,8 @@ def _found(kind: Kind) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in folder_paths.get_folder_paths(kind.folder):
         found = {**_weights(kind, Path(root), ""), **found}
-    for name, folder in checkpoint_folders().items():
-        found.update(_weights(kind, folder / kind.published, f"{name}/{kind.published}/"))
+    for name, folder in component_folders(kind.published).items():
+        found.update(_weights(kind, folder, f"{name}/"))
     return found
 
 

@@ -33,7 +33,7 @@ def prepare(image: torch.Tensor, aspect_ratio: str, side: int) -> torch.Tensor:
     With the aspect ratio PICTURE it keeps its shape and shrinks to the area that `side` allows; with a published one
     its middle is cropped to that shape and size.
     """
-    bands = [_bytes(picture) for picture in check_picture(image)]
+    bands = [to_uint8(picture) for picture in check_picture(image)]
     fitted = [_fitted(Image.fromarray(values), aspect_ratio, side) for values in bands]
     return torch.from_numpy(np.stack([np.asarray(picture) for picture in fitted])).float() / 255
 
@@ -57,7 +57,7 @@ def prepare_mask(
         )
     size = image.shape[2], image.shape[1]
     blocks = []
-    for number, values in enumerate(map(_bytes, mask), start=1):
+    for number, values in enumerate(map(to_uint8, mask), start=1):
         fitted = np.asarray(_over(Image.fromarray(values), size, aspect_ratio, side))
         blocks.append(_averages(fitted) if soft else fitted[::LATENT_STEP, ::LATENT_STEP] >= WHITE)
         if not blocks[-1].any():
@@ -101,10 +101,11 @@ def thumbnail(picture: torch.Tensor, side: int) -> Image.Image:
     share = min(1.0, side / max(height, width))
     size = max(1, round(height * share)), max(1, round(width * share))
     planes = check_picture(picture[None].float()).movedim(-1, 1)
-    return Image.fromarray(_bytes(torch.nn.functional.interpolate(planes, size=size, mode="area")[0].movedim(0, -1)))
+    return Image.fromarray(to_uint8(torch.nn.functional.interpolate(planes, size=size, mode="area")[0].movedim(0, -1)))
 
 
-def _bytes(values: torch.Tensor) -> np.ndarray:
+def to_uint8(values: torch.Tensor) -> np.ndarray:
+    """Values in 0..1, or beyond, as the nearest of 0..255."""
     return (values.cpu().float().numpy() * 255.0).round().clip(0, 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Picture sizes: what the encoder reads and what FLUX makes."""
+"""The sizes of images that FLUX makes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ PUBLISHED_SIDE = 1024
 MOST_PIXELS = 1_050_000
 STEP = 16
 LATENT_STEP = 8
-MAX_ASPECT = 200
 
 
 def output_size(aspect_ratio: str, side: int = PUBLISHED_SIDE) -> tuple[int, int]:
@@ -42,26 +41,3 @@ def fitted_sizes(width: int, height: int, side: int = PUBLISHED_SIDE) -> tuple[t
             "at least; take a larger one, or one less narrow."
         )
     return first, tuple(edge // STEP * STEP for edge in first)
-
-
-def encoder_size(height: int, width: int, factor: int, pixels: int) -> tuple[int, int]:
-    """(height, width) at which Qwen2-VL reads a picture: multiples of `factor`, area near `pixels`, aspect kept.
-
-    Qwen2-VL's smart_resize with min_pixels = max_pixels. Raises InputError beyond an aspect ratio of 200:1.
-    """
-    if max(height, width) > MAX_ASPECT * min(height, width):
-        raise InputError(
-            f"The picture is {width}x{height} pixels, and Qwen2-VL reads nothing longer than {MAX_ASPECT}:1; "
-            "crop it or pad it first."
-        )
-    rows, columns = round(height / factor) * factor, round(width / factor) * factor
-    if rows * columns > pixels:
-        scale = math.sqrt(height * width / pixels)
-        return (
-            max(factor, math.floor(height / scale / factor) * factor),
-            max(factor, math.floor(width / scale / factor) * factor),
-        )
-    if rows * columns < pixels:
-        scale = math.sqrt(pixels / (height * width))
-        return math.ceil(height * scale / factor) * factor, math.ceil(width * scale / factor) * factor
-    return rows, columns

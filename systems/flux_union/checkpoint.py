@@ -8,14 +8,15 @@ from pathlib import Path
 import comfy.controlnet
 import comfy.utils
 import folder_paths
-import torch
 from comfy.ldm.flux.controlnet import ControlNetFlux
 
 from ..common.comfy.diffusers_flux import PATCH, SKELETON, diffusers_shapes, flux_params
-from ..common.comfy.folders import checkpoint_folders, is_of_demo, walk
+from ..common.comfy.folders import component_folders, is_of_demo, walk
+from ..common.comfy.state import load_state
 from ..common.errors import CheckpointError, quoted
 from ..common.weights.config import MANY, ConfigReader
-from ..common.weights.shards import WeightFiles, check_layout, read_json
+from ..common.weights.files import read_json
+from ..common.weights.shards import WeightFiles, check_layout
 
 # Subfolder of a checkpoint.
 PUBLISHED = "controlnet"
@@ -46,10 +47,7 @@ def load_controlnet(folder: Path) -> comfy.controlnet.ControlNet:
     them is read."""
     files = WeightFiles(folder, STEM)
     check_layout(files, controlnet_shapes(folder / "config.json"), f"{folder.name}/config.json")
-    state: dict[str, torch.Tensor] = {}
-    for path in files.files():
-        state.update(comfy.utils.load_torch_file(str(path)))
-    return comfy.controlnet.load_controlnet_state_dict(state)
+    return comfy.controlnet.load_controlnet_state_dict(load_state(files))
 
 
 def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
@@ -76,7 +74,7 @@ def controlnet_shapes(config_path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _found() -> dict[str, Path]:
-    places = {f"{name}/{PUBLISHED}": folder / PUBLISHED for name, folder in checkpoint_folders().items()}
+    places = component_folders(PUBLISHED)
     for root in folder_paths.get_folder_paths("controlnet"):
         for folder, _, files in sorted(walk(Path(root))):
             if "config.json" in files:

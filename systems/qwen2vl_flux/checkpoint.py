@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from ..common.errors import CheckpointError, quoted
+from ..common.weights.checks import warn_of_nan
 from ..common.weights.config import MANY, ConfigReader
-from ..common.weights.shards import WeightFiles, read_pt, warn_of_nan
+from ..common.weights.files import read_pt
+from ..common.weights.shards import WeightFiles
 
 # <|im_start|>system You are a helpful assistant.<|im_end|> <|im_start|>user <|vision_start|> in Qwen2-VL's tokens.
 PUBLISHED_PREFIX_IDS = (151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198, 151652)

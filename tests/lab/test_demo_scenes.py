@@ -27,7 +27,8 @@ from lab.world.scenes import (
     random_scenes,
     render,
 )
-from systems.common.sizes import PUBLISHED_SIZES, encoder_size, output_size
+from systems.common.sizes import PUBLISHED_SIZES, output_size
+from systems.qwen2vl_flux.preprocess import encoder_size
 from training.qwen2vl_flux.samples import as_picture
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"

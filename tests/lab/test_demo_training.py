@@ -558,10 +558,9 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
     one that begins anew gives the same folder, bit for bit."""
     from systems.annotators.anyline.annotator import load_anyline
     from systems.annotators.depth_anything.annotator import load_depth_anything
-    from systems.common.comfy.diffusers_flux import load_transformer, load_vae
-    from systems.common.comfy.diffusers_text import load_text_encoders
     from systems.flux_union.checkpoint import load_controlnet
     from systems.qwen2vl_flux.encoder import load_qwen2vl
+    from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 
     monkeypatch.setattr(pairs, "CHUNKS", {(128, 128): 1, (144, 112): 1})
     monkeypatch.setattr(controlled, "CHUNKS", 2)

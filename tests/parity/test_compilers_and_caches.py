@@ -18,9 +18,9 @@ from nodes import ConditioningSetTimestepRange
 from two_steps import sample
 
 from systems.common.comfy.attention_bias import log_weights
-from systems.common.comfy.diffusers_flux import load_transformer
 from systems.common.errors import InputError
 from systems.common.schedules import flux_sigmas
+from systems.qwen2vl_flux.flux import load_transformer
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 STEPS = 6

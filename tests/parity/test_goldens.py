@@ -13,9 +13,9 @@ from goldens import golden, picture, relative_error, stand_in_latent
 from nodes import ConditioningZeroOut
 
 from systems.common import schedules
-from systems.common.comfy.diffusers_flux import load_transformer
 from systems.qwen2vl_flux import focus
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_transformer
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 LIMIT = 5e-6

@@ -14,10 +14,10 @@ from goldens import golden, picture, relative_error
 from nodes import ControlNetApplyAdvanced
 from pack import NODES
 
-from systems.common.comfy.diffusers_flux import load_transformer, load_vae
 from systems.common.errors import InputError
 from systems.common.schedules import flux_sigmas
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_transformer, load_vae
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 HINT = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(1))

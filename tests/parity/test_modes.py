@@ -16,10 +16,10 @@ from nodes import ControlNetApplyAdvanced, SetLatentNoiseMask, VAEEncode
 from pack import NODES
 from PIL import Image
 
-from systems.common.comfy.diffusers_flux import load_transformer
 from systems.flux_union.checkpoint import load_controlnet
 from systems.qwen2vl_flux.conditioning import build_conditioning
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_transformer
 from systems.qwen2vl_flux.patch import attach, patch_model
 from systems.qwen2vl_flux.tokens import ImageTokens
 

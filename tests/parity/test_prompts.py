@@ -9,7 +9,7 @@ import pytest
 import torch
 from goldens import relative_error
 
-from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.qwen2vl_flux.flux import load_text_encoders
 from systems.qwen2vl_flux.prompts import encode_prompt
 
 LIMIT = 5e-6

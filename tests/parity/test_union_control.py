@@ -16,12 +16,13 @@ from goldens import StandInVAE, golden, picture, relative_error, seeded_weight
 from nodes import ConditioningZeroOut, ControlNetApplyAdvanced
 from two_steps import sample
 
-from systems.common.comfy.diffusers_flux import flux_params, load_transformer
+from systems.common.comfy.diffusers_flux import flux_params
 from systems.common.comfy.folders import DEMO
 from systems.common.errors import InputError
 from systems.common.weights.config import ConfigReader
 from systems.flux_union.checkpoint import load_controlnet
 from systems.flux_union.control import MODES, UnionControlNet, set_union_mode
+from systems.qwen2vl_flux.flux import load_transformer
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 

@@ -14,12 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from systems.common.comfy.diffusers_flux import load_transformer, load_vae
-from systems.common.comfy.diffusers_text import load_text_encoders
 from systems.common.errors import CheckpointError
 from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.checkpoint import open_encoder, read_linear
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 from training import checkpoints
 from training.batches import Batch, Patches, generator_for
 from training.output import Output

@@ -12,9 +12,8 @@ from diffusers import AutoencoderKL
 from goldens import relative_error
 from safetensors.torch import save_file
 
-from systems.common.comfy.diffusers_flux import load_transformer, load_vae
-from systems.common.comfy.diffusers_text import load_text_encoders
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 from systems.qwen2vl_flux.preprocess import patches_of
 from systems.qwen2vl_flux.prompts import encode_prompt
 from training.batches import Patches

@@ -12,8 +12,8 @@ import torch
 from goldens import relative_error
 from PIL import Image
 
-from systems.common.comfy.diffusers_flux import load_transformer
 from systems.common.schedules import flux_sigmas
+from systems.qwen2vl_flux.flux import load_transformer
 from training.batches import Batch, generator_for
 from training.curve import draw_curve
 from training.qwen2vl_flux.networks import read_networks

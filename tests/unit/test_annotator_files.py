@@ -24,8 +24,8 @@ from systems.annotators.depth_anything.annotator import load_depth_anything
 from systems.annotators.depth_anything.checkpoint import VARIANTS, Variant
 from systems.annotators.files import KINDS, annotator_file, list_files
 from systems.annotators.sizes import reading_size
-from systems.common.comfy.folders import FOLDER_NAME
 from systems.common.errors import CheckpointError, InputError
+from systems.qwen2vl_flux.folders import CHECKPOINTS
 
 PATCHES = "pretrained.patch_embed.proj.weight"
 # As the authors give them: 24.8, 97.5 and 335.3 million.
@@ -112,7 +112,7 @@ def test_lines_from_safetensors_are_the_same(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_folders_are_listed_where_they_load(tmp_path, monkeypatch, kind):
     """A folder in the layout of Hugging Face is one entry for depth and SAM 2; AnyLine is always a file."""
-    for folder, places in ((KINDS[kind].folder, [str(tmp_path)]), (FOLDER_NAME, [])):
+    for folder, places in ((KINDS[kind].folder, [str(tmp_path)]), (CHECKPOINTS.name, [])):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, (places, set()))
     monkeypatch.delenv("CHECKPOINT_DIR", raising=False)
     written(tmp_path / "hf" / "config.json", "{}")

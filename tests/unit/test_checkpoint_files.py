@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
-from systems.common.comfy.diffusers_flux import load_transformer, load_vae
-from systems.common.comfy.diffusers_text import load_text_encoders
 from systems.common.errors import CheckpointError
-from systems.common.weights.shards import WeightFiles, read_pt
+from systems.common.weights.files import read_pt
+from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 
 Spoil = Callable[[Path], None]
 

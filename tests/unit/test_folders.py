@@ -11,9 +11,12 @@ import pytest
 from sentences import one_sentence
 
 from systems.annotators.files import KINDS, list_files
-from systems.common.comfy.folders import DEMO, FOLDER_NAME, checkpoint_folder, list_checkpoints, register, walk
+from systems.common.comfy.folders import DEMO, walk
 from systems.common.errors import CheckpointError
 from systems.flux_union.checkpoint import list_controlnets
+from systems.qwen2vl_flux.folders import CHECKPOINTS
+
+FOLDER_NAME = CHECKPOINTS.name
 
 
 @pytest.fixture
@@ -33,11 +36,11 @@ def make(folder: Path, *components: str) -> Path:
 
 
 def test_demo_is_always_there_and_last(models):
-    assert list_checkpoints() == ["demo"]
+    assert CHECKPOINTS.names() == ["demo"]
     make(models / "zebra")
     make(models / "Antelope")
-    assert list_checkpoints() == ["Antelope", "zebra", "demo"]
-    assert checkpoint_folder("demo") == DEMO and checkpoint_folder("zebra") == models / "zebra"
+    assert CHECKPOINTS.names() == ["Antelope", "zebra", "demo"]
+    assert CHECKPOINTS.folder("demo") == DEMO and CHECKPOINTS.folder("zebra") == models / "zebra"
 
 
 def test_what_counts_as_a_checkpoint(models):
@@ -48,21 +51,21 @@ def test_what_counts_as_a_checkpoint(models):
     (models / "empty").mkdir()
     (models / "a file inside").mkdir()
     (models / "a file inside" / "flux").write_text("not a folder")
-    assert list_checkpoints() == ["encoder only", "flux only", "demo"]
+    assert CHECKPOINTS.names() == ["encoder only", "flux only", "demo"]
 
 
 def test_a_checkpoint_in_the_models_folder_itself(models):
     """qwen2-vl and flux unpacked straight into models/qwen2vl_flux."""
     make(models)
-    assert list_checkpoints() == [FOLDER_NAME, "demo"]
-    assert checkpoint_folder(FOLDER_NAME) == models
+    assert CHECKPOINTS.names() == [FOLDER_NAME, "demo"]
+    assert CHECKPOINTS.folder(FOLDER_NAME) == models
 
 
 def test_checkpoint_dir_is_a_checkpoint(models, tmp_path, monkeypatch):
     own = make(tmp_path / "elsewhere" / "Qwen2vl-Flux")
     monkeypatch.setenv("CHECKPOINT_DIR", f"{own}/")
-    assert list_checkpoints() == ["Qwen2vl-Flux", "demo"]
-    assert checkpoint_folder("Qwen2vl-Flux") == own
+    assert CHECKPOINTS.names() == ["Qwen2vl-Flux", "demo"]
+    assert CHECKPOINTS.folder("Qwen2vl-Flux") == own
 
 
 def test_checkpoint_dir_holds_checkpoints(models, tmp_path, monkeypatch):
@@ -70,30 +73,30 @@ def test_checkpoint_dir_holds_checkpoints(models, tmp_path, monkeypatch):
     make(tmp_path / "elsewhere" / "two")
     make(models / "three")
     monkeypatch.setenv("CHECKPOINT_DIR", str(tmp_path / "elsewhere"))
-    assert list_checkpoints() == ["one", "three", "two", "demo"]
+    assert CHECKPOINTS.names() == ["one", "three", "two", "demo"]
 
 
 def test_checkpoint_dir_is_the_current_folder(models, tmp_path, monkeypatch):
     own = make(tmp_path / "here")
     monkeypatch.chdir(own)
     monkeypatch.setenv("CHECKPOINT_DIR", ".")
-    assert list_checkpoints() == ["here", "demo"]
-    assert checkpoint_folder("here").resolve() == own
+    assert CHECKPOINTS.names() == ["here", "demo"]
+    assert CHECKPOINTS.folder("here").resolve() == own
 
 
 def test_of_two_with_one_name_checkpoint_dir_wins(models, tmp_path, monkeypatch):
     make(models / "same")
     own = make(tmp_path / "elsewhere" / "same")
-    assert checkpoint_folder("same") == models / "same"
+    assert CHECKPOINTS.folder("same") == models / "same"
     monkeypatch.setenv("CHECKPOINT_DIR", str(own.parent))
-    assert list_checkpoints() == ["same", "demo"]
-    assert checkpoint_folder("same") == own
+    assert CHECKPOINTS.names() == ["same", "demo"]
+    assert CHECKPOINTS.folder("same") == own
 
 
 def test_a_demo_of_ones_own_wins(models):
     mine = make(models / "demo")
-    assert list_checkpoints() == ["demo"]
-    assert checkpoint_folder("demo") == mine
+    assert CHECKPOINTS.names() == ["demo"]
+    assert CHECKPOINTS.folder("demo") == mine
 
 
 def test_register_keeps_extra_model_paths(monkeypatch, tmp_path):
@@ -101,23 +104,23 @@ def test_register_keeps_extra_model_paths(monkeypatch, tmp_path):
     monkeypatch.delenv("CHECKPOINT_DIR", raising=False)
     extra = make(tmp_path / "nas" / "Qwen2vl-Flux").parent
     monkeypatch.setitem(folder_paths.folder_names_and_paths, FOLDER_NAME, ([str(extra)], {".safetensors"}))
-    register()
-    register()
+    CHECKPOINTS.register()
+    CHECKPOINTS.register()
     paths = folder_paths.get_folder_paths(FOLDER_NAME)
     assert paths == [str(extra), str(Path(folder_paths.models_dir) / FOLDER_NAME)]
-    assert checkpoint_folder("Qwen2vl-Flux") == extra / "Qwen2vl-Flux"
+    assert CHECKPOINTS.folder("Qwen2vl-Flux") == extra / "Qwen2vl-Flux"
 
 
 @pytest.mark.parametrize("component, warned", [("qwen2-vl", False), ("unet", True)])
 def test_register_warns_of_a_checkpoint_dir_without_one(models, tmp_path, monkeypatch, caplog, component, warned):
     monkeypatch.setenv("CHECKPOINT_DIR", str(make(tmp_path / "mine", component)))
-    register()
+    CHECKPOINTS.register()
     assert ("holds no checkpoint" in caplog.text) == warned
 
 
 def test_register_on_an_untouched_comfyui(monkeypatch):
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
-    register()
+    CHECKPOINTS.register()
     assert folder_paths.get_folder_paths(FOLDER_NAME) == [str(Path(folder_paths.models_dir) / FOLDER_NAME)]
     assert folder_paths.folder_names_and_paths[FOLDER_NAME][1] == {".safetensors", ".pt"}
 
@@ -138,34 +141,34 @@ def unreadable(kind: str, place: Path) -> str:
 def test_unreadable_roots_hide_no_other(models, tmp_path, monkeypatch, kind):
     make(models / "good")
     monkeypatch.setenv("CHECKPOINT_DIR", unreadable(kind, tmp_path / "root"))
-    assert list_checkpoints() == ["good", "demo"]
+    assert CHECKPOINTS.names() == ["good", "demo"]
 
 
 @pytest.mark.parametrize("kind", ["a file", "a link to itself", "a link to nothing"])
 def test_unreadable_entries_hide_no_other(models, kind):
     make(models / "good")
     unreadable(kind, models / "bad")
-    assert list_checkpoints() == ["good", "demo"]
+    assert CHECKPOINTS.names() == ["good", "demo"]
 
 
 @pytest.mark.parametrize("name", ["gone", "../demo", "", "good/flux", "demo\n"])
 def test_a_name_that_is_not_listed(models, name):
     make(models / "good")
     with pytest.raises(CheckpointError) as raised:
-        checkpoint_folder(name)
+        CHECKPOINTS.folder(name)
     sentence = one_sentence(raised.value)
     assert f"no checkpoint folder {name!r}" in sentence and str(models) in sentence and "CHECKPOINT_DIR" in sentence
 
 
 def test_a_checkpoint_removed_after_listing(models):
     folder = make(models / "short-lived")
-    assert "short-lived" in list_checkpoints()
+    assert "short-lived" in CHECKPOINTS.names()
     for component in folder.iterdir():
         component.rmdir()
     folder.rmdir()
-    assert list_checkpoints() == ["demo"]
+    assert CHECKPOINTS.names() == ["demo"]
     with pytest.raises(CheckpointError, match="no checkpoint folder 'short-lived'"):
-        checkpoint_folder("short-lived")
+        CHECKPOINTS.folder("short-lived")
 
 
 def tree(root: Path) -> Path:
@@ -260,7 +263,7 @@ def test_controlnets_behind_links(models, tmp_path, monkeypatch):
 
 
 LISTS = {
-    "checkpoints": list_checkpoints,
+    "checkpoints": CHECKPOINTS.names,
     "depth": lambda: list_files("depth"),
     "sam2": lambda: list_files("sam2"),
     "controlnets": list_controlnets,

@@ -12,7 +12,7 @@ import torch
 from pack import NODES, module
 from PIL import Image
 
-from systems.common.sizes import encoder_size
+from systems.qwen2vl_flux.preprocess import encoder_size
 from systems.qwen2vl_flux.tokens import ImageTokens
 
 THUMBNAIL_SIDE = module("nodes.griddot").THUMBNAIL_SIDE

@@ -9,8 +9,7 @@ import pytest
 import torch
 from capabilities import SEVERAL_DEVICES
 
-from systems.common.comfy.diffusers_flux import load_transformer, load_vae
-from systems.common.comfy.diffusers_text import load_text_encoders
+from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 
 LOADERS = {
     "transformer": load_transformer,

@@ -17,10 +17,9 @@ from safetensors.torch import load_file, save_file
 from systems.annotators.anyline.annotator import load_anyline
 from systems.annotators.depth_anything.annotator import load_depth_anything
 from systems.annotators.sam2.annotator import load_sam2
-from systems.common.comfy.diffusers_flux import load_transformer, load_vae
-from systems.common.comfy.diffusers_text import load_text_encoders
 from systems.flux_union.checkpoint import load_controlnet
 from systems.qwen2vl_flux.encoder import load_qwen2vl
+from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 
 NAN, INFINITY = float("nan"), float("-inf")
 

@@ -18,7 +18,7 @@ from annotator_weights import random_tensors, sam2_shapes
 from sentences import one_sentence
 
 from systems.common.errors import CheckpointError
-from systems.common.weights.shards import read_pt
+from systems.common.weights.files import read_pt
 
 # Seconds after which a reader counts as stuck.
 PATIENCE = 20

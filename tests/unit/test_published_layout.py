@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from systems.common.comfy.diffusers_flux import load_vae, transformer_shapes
+from systems.common.comfy.diffusers_flux import transformer_shapes
 from systems.common.errors import CheckpointError
 from systems.qwen2vl_flux.checkpoint import read_config
 from systems.qwen2vl_flux.encoder import encoder_shapes
+from systems.qwen2vl_flux.flux import load_vae
 
 FLUX_1_DEV = {
     "_class_name": "FluxTransformer2DModel",

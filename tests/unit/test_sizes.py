@@ -9,7 +9,8 @@ from sentences import one_sentence
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from systems.common.errors import InputError
-from systems.common.sizes import PUBLISHED_SIZES, encoder_size, output_size
+from systems.common.sizes import PUBLISHED_SIZES, output_size
+from systems.qwen2vl_flux.preprocess import encoder_size
 
 FACTOR = 28
 ODD_SIZES = [

@@ -11,7 +11,8 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from systems.common.errors import CheckpointError
-from systems.common.weights.shards import WeightFiles, read_json
+from systems.common.weights.files import read_json
+from systems.common.weights.shards import WeightFiles
 
 from ..weights import fill
 from .networks import STEM

@@ -14,7 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from systems.common.errors import CheckpointError
-from systems.common.weights.shards import WeightFiles, read_json
+from systems.common.weights.files import read_json
+from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.checkpoint import UNUSED, open_encoder, read_config, read_linear
 
 from ..batches import Batch

@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from systems.common.errors import InputError
-from systems.common.sizes import encoder_size
 from systems.qwen2vl_flux.checkpoint import Qwen2VLConfig
 from systems.qwen2vl_flux.focus import focus_map
-from systems.qwen2vl_flux.preprocess import DEFAULT_BUDGET, patches_of
+from systems.qwen2vl_flux.preprocess import DEFAULT_BUDGET, encoder_size, patches_of
 
 from ..batches import Batch, Patches, generator_for
 from ..buckets import Size, bucket_of, fitted, fitted_dots

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5TokenizerFast
 
 from systems.common.errors import CheckpointError
-from systems.common.weights.shards import WeightFiles, read_json
+from systems.common.weights.files import read_json
+from systems.common.weights.shards import WeightFiles
 
 from ..weights import fill
 

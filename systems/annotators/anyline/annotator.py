@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from ...common.comfy.interrupts import interruptible
 from ...common.errors import plain
-from ...common.images import check_picture
+from ...common.images import check_picture, to_uint8
 from ...common.opencv_resize import resize_area, resize_lanczos, resize_linear
 from ..sizes import reading_size
 from .checkpoint import read_anyline
@@ -50,8 +50,7 @@ class AnyLine:
         progress = comfy.utils.ProgressBar(len(pictures))
         maps = []
         for picture in interruptible(pictures):
-            values = (picture.cpu().float().numpy() * 255).round().clip(0, 255).astype(np.uint8)
-            maps.append(torch.from_numpy(self._lines(values, resolution)).float() / 255)
+            maps.append(torch.from_numpy(self._lines(to_uint8(picture), resolution)).float() / 255)
             progress.update(1)
         lines = torch.stack(maps).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())
         return lines.repeat(1, 1, 1, 3)

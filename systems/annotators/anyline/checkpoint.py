@@ -7,20 +7,22 @@ from pathlib import Path
 
 import torch
 
-from ...common.errors import CheckpointError, quoted
-from ...common.weights.shards import check_state, read_state
+from ...common.errors import CheckpointError
+from ...common.weights.checks import check_state
+from ...common.weights.files import read_state
+from ...common.weights.recognise import known_model, other_model
 
 FIRST = "block_1.conv1.weight"
-# Whose files are met in the same folders, by how the names of their tensors begin.
+# The models whose files are met in the same folders, by names of their tensors.
 OTHER_MODELS = (
-    (("norm", "block1_1.", "netVgg", "module.netVgg"), "a HED model"),
-    (("init_block.", "conv_layers."), "a PiDiNet model"),
-    (("model0.", "model1.", "model2."), "a line art model"),
-    (("dblock_4.", "dblock_5.", "block_3."), "an LDC or DexiNed model"),
-    (("block_cat.conv1.",), "another version of TEED"),
-    (("pretrained.", "depth_head."), "a Depth Anything model"),
-    (("image_encoder.", "sam_mask_decoder."), "a Segment Anything model"),
-    (("model.diffusion_model.", "double_blocks.", "transformer_blocks."), "a diffusion model"),
+    (r"^(norm|block1_1\.|netVgg|module\.netVgg)", "a HED model"),
+    (r"^(init_block|conv_layers)\.", "a PiDiNet model"),
+    (r"^model[012]\.", "a line art model"),
+    (r"^(dblock_[45]|block_3)\.", "an LDC or DexiNed model"),
+    (r"^block_cat\.conv1\.", "another version of TEED"),
+    (r"^(pretrained|depth_head)\.", "a Depth Anything model"),
+    (r"^(image_encoder|sam_mask_decoder)\.", "a Segment Anything model"),
+    (r"^(model\.diffusion_model|double_blocks|transformer_blocks)\.", "a diffusion model"),
 )
 
 
@@ -30,9 +32,8 @@ def read_anyline(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, and AnyLine is one file; choose MTEED.pth.")
     state = read_state(path)
-    other = next((model for starts, model in OTHER_MODELS if any(name.startswith(starts) for name in state)), "")
-    if FIRST not in state or other:
-        other = other or (f"another model (with {quoted(sorted(state)[0])})" if state else "no tensors")
+    if FIRST not in state or known_model(state, OTHER_MODELS):
+        other = other_model(state, OTHER_MODELS)
         raise CheckpointError(f"{path} holds {other}, not AnyLine's TEED; choose MTEED.pth.")
     check_state(path, state, expected, "AnyLine's TEED")
     return {name: state[name] for name in expected}

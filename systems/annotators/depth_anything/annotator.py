@@ -16,7 +16,7 @@ from ...common.comfy.interrupts import interruptible
 from ...common.errors import plain
 from ...common.images import check_picture
 from ...common.opencv_resize import resize_cubic
-from ...common.weights.shards import check_state
+from ...common.weights.checks import check_state
 from ..sizes import reading_size
 from .checkpoint import PATCH, UNUSED, Variant, read_depth_anything
 from .network import DepthAnythingNetwork

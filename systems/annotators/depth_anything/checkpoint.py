@@ -16,7 +16,10 @@ import torch
 
 from ...common.errors import CheckpointError, plain, quoted
 from ...common.weights.config import MANY, ConfigReader
-from ...common.weights.shards import WeightFiles, read_state
+from ...common.weights.files import read_state
+from ...common.weights.recognise import other_model
+from ...common.weights.renaming import rename, renaming
+from ...common.weights.shards import WeightFiles
 
 # Pixels of a patch's side.
 PATCH = 14
@@ -86,9 +89,8 @@ OTHER_NAMES = (
 )
 
 # From the names of the checkpoints that transformers reads to the original ones, which join query, key and value.
-PUBLISHED = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
+PUBLISHED = renaming(
+    (
         (r"^backbone\.embeddings\.(cls_token|mask_token)$", r"pretrained.\1"),
         (r"^backbone\.embeddings\.position_embeddings$", "pretrained.pos_embed"),
         (r"^backbone\.embeddings\.patch_embeddings\.projection\.", "pretrained.patch_embed.proj."),
@@ -175,20 +177,11 @@ def _is_published(state: Mapping[str, torch.Tensor]) -> bool:
 
 def _check_model(file: Path, state: Mapping[str, torch.Tensor]) -> None:
     if PATCHES not in state or not any(name.startswith("depth_head.") for name in state):
-        raise CheckpointError(f"{file} holds {_other_model(state)}, not Depth Anything V2; {EXAMPLE}.")
+        raise CheckpointError(f"{file} holds {other_model(state, OTHER_MODELS)}, not Depth Anything V2; {EXAMPLE}.")
 
 
 def _width(state: Mapping[str, torch.Tensor]) -> int:
     return state[PATCHES].shape[0] if state[PATCHES].ndim else 0
-
-
-def _other_model(state: Mapping[str, torch.Tensor]) -> str:
-    if not state:
-        return "no tensors"
-    for pattern, model in OTHER_MODELS:
-        if any(re.search(pattern, name) for name in state):
-            return model
-    return f"another model (with {quoted(sorted(state)[0])})"
 
 
 def _described(config: ConfigReader) -> Variant:
@@ -256,9 +249,7 @@ def _taps(backbone: ConfigReader, depth: int) -> tuple[int, int, int, int]:
 def _in_original_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     renamed = {}
     for name, value in state.items():
-        for pattern, new in PUBLISHED:
-            name = pattern.sub(new, name)
-        renamed[name] = value
+        renamed[rename(name, PUBLISHED)] = value
     for name in [name for name in renamed if SEPARATE.fullmatch(name)]:
         parts = [SEPARATE.sub(rf"\g<1>{part}\2", name) for part in ("query", "key", "value")]
         if all(part in renamed for part in parts):

@@ -13,7 +13,10 @@ from pathlib import Path
 import torch
 
 from ...common.errors import CheckpointError, quoted
-from ...common.weights.shards import check_state, read_state
+from ...common.weights.checks import check_state
+from ...common.weights.files import read_state
+from ...common.weights.recognise import other_model
+from ...common.weights.renaming import rename, renaming
 
 # Of the neck, the prompts and the mask decoder in every variant.
 WIDTH = 256
@@ -73,20 +76,19 @@ VIDEO = (
     "temporal_positional_encoding_projection_layer.",
 )
 
-# Whose files are met in the same folders, by how the names of their tensors begin.
+# The models whose files are met in the same folders, by names of their tensors.
 OTHER_MODELS = (
-    (("detector.", "tracker.", "detector_model.", "tracker_model."), "a SAM 3 model"),
-    (("image_encoder.trunk.body.",), "an EdgeTAM model"),
-    (("image_encoder.layers.",), "a MobileSAM model"),
-    (("image_encoder.blocks.", "image_encoder.patch_embed.", "vision_encoder.layers."), "a SAM 1 model"),
-    (("pretrained.", "depth_head."), "a Depth Anything model"),
-    (("double_blocks.", "transformer_blocks.", "model.diffusion_model."), "a diffusion model"),
+    (r"^(detector|tracker)(_model)?\.", "a SAM 3 model"),
+    (r"^image_encoder\.trunk\.body\.", "an EdgeTAM model"),
+    (r"^image_encoder\.layers\.", "a MobileSAM model"),
+    (r"^(image_encoder\.(blocks|patch_embed)|vision_encoder\.layers)\.", "a SAM 1 model"),
+    (r"^(pretrained|depth_head)\.", "a Depth Anything model"),
+    (r"^(double_blocks|transformer_blocks|model\.diffusion_model)\.", "a diffusion model"),
 )
 
 # From Meta's names to those of the checkpoints that transformers reads.
-PUBLISHED = [
-    (re.compile(pattern), name)
-    for pattern, name in (
+PUBLISHED = renaming(
+    (
         (r"^sam_mask_decoder\.", "mask_decoder."),
         (r"^sam_prompt_encoder\.", "prompt_encoder."),
         (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
@@ -111,7 +113,7 @@ PUBLISHED = [
         (r"\.norm(\d|_final_attn)\.", r".layer_norm\1."),
         (r"\.out_proj\.", ".o_proj."),
     )
-]
+)
 
 POINT = "prompt_encoder.point_embed.weight"
 PROMPT_POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"
@@ -157,9 +159,7 @@ def image_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
 
 def published_name(name: str) -> str:
     """The name in a checkpoint that transformers reads, of a tensor in Meta's."""
-    for pattern, new in PUBLISHED:
-        name = pattern.sub(new, name)
-    return name
+    return rename(name, PUBLISHED)
 
 
 def _encoder(variant: Variant) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -245,7 +245,7 @@ def _variant(state: dict[str, torch.Tensor], patches: str, file: Path) -> Varian
     """Whose width the patch embedding has, and of those the one with about as many blocks."""
     if patches not in state:
         raise CheckpointError(
-            f"{file} holds {_other_model(state)}, not SAM 2; choose a file such as sam2_hiera_large.pt or "
+            f"{file} holds {other_model(state, OTHER_MODELS)}, not SAM 2; choose a file such as sam2_hiera_large.pt or "
             "sam2.1_hiera_base_plus.safetensors."
         )
     width = state[patches].shape[0] if state[patches].ndim else 0
@@ -257,15 +257,6 @@ def _variant(state: dict[str, torch.Tensor], patches: str, file: Path) -> Varian
             "one of Meta's four models."
         )
     return min(fitting, key=lambda variant: abs(variant.depth - depth))
-
-
-def _other_model(state: dict[str, torch.Tensor]) -> str:
-    if not state:
-        return "no tensors"
-    for beginnings, model in OTHER_MODELS:
-        if any(name.startswith(beginnings) for name in state):
-            return model
-    return f"another model (with {quoted(sorted(state)[0])})"
 
 
 def _version(state: dict[str, torch.Tensor]) -> str:

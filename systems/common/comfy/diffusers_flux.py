@@ -1,4 +1,4 @@
-"""The folder `flux` of a checkpoint (diffusers layout) as ComfyUI's own MODEL, CLIP and VAE."""
+"""FLUX.1's transformer and autoencoder in diffusers layout as ComfyUI's own MODEL and VAE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from comfy.model_patcher import ModelPatcher
 
 from ..errors import CheckpointError, quoted
 from ..weights.config import MANY, ConfigReader
-from ..weights.shards import FLOATS, WeightFiles, check_layout, some
+from ..weights.files import FLOATS, some
+from ..weights.shards import WeightFiles, check_layout
+from .state import load_state
 
 PATCH, LATENT_CHANNELS = 2, 16
 # Rotary axes of FLUX.1, which its own config.json leaves out.
@@ -30,21 +32,17 @@ STORAGE = {
 }
 
 
-def load_transformer(folder: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> ModelPatcher:
-    """The FLUX transformer of a checkpoint folder, from one file or shards in diffusers names.
+def load_transformer(place: Path, weight_dtype: str = "default", disable_dynamic: bool = False) -> ModelPatcher:
+    """The FLUX transformer of a folder, from one file or shards in diffusers names.
 
     Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
     """
-    place = folder / "flux" / "transformer"
     files = WeightFiles(place, "diffusion_pytorch_model")
     check_layout(files, transformer_shapes(place / "config.json"), "transformer/config.json")
-    state: dict[str, torch.Tensor] = {}
-    for path in files.files():
-        state.update(comfy.utils.load_torch_file(str(path)))
     model = comfy.sd.load_diffusion_model_state_dict(
-        state, model_options=dict(STORAGE[weight_dtype]), disable_dynamic=disable_dynamic
+        load_state(files), model_options=dict(STORAGE[weight_dtype]), disable_dynamic=disable_dynamic
     )
-    model.cached_patcher_init = (load_transformer, (folder, weight_dtype))
+    model.cached_patcher_init = (load_transformer, (place, weight_dtype))
     return model
 
 
@@ -104,9 +102,8 @@ def diffusers_shapes(network: Flux, params: dict) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def load_vae(folder: Path) -> comfy.sd.VAE:
-    """The autoencoder of a checkpoint folder; raises CheckpointError when weights are missing or left over."""
-    place = folder / "flux" / "vae"
+def load_vae(place: Path) -> comfy.sd.VAE:
+    """The autoencoder of a folder; raises CheckpointError when weights are missing or left over."""
     files = WeightFiles(place, "diffusion_pytorch_model")
     path = files.only()
     state, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
@@ -137,10 +134,10 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
             "numbers; download FLUX's vae again."
         )
     files.warn_of_nan()
-    vae.patcher.cached_patcher_init = (_load_vae_patcher, (folder,))
+    vae.patcher.cached_patcher_init = (_load_vae_patcher, (place,))
     return vae
 
 
-def _load_vae_patcher(folder: Path, disable_dynamic: bool = False) -> ModelPatcher:
+def _load_vae_patcher(place: Path, disable_dynamic: bool = False) -> ModelPatcher:
     """The patcher of the autoencoder loaded anew, for another device; ComfyUI's VAE knows no `disable_dynamic`."""
-    return load_vae(folder).patcher
+    return load_vae(place).patcher

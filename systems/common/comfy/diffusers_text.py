@@ -1,4 +1,4 @@
-"""The folders `flux/text_encoder` (CLIP-L) and `flux/text_encoder_2` (T5) of a checkpoint as ComfyUI's CLIP."""
+"""FLUX.1's text encoders in diffusers layout, CLIP-L and T5, as ComfyUI's own CLIP."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from comfy.text_encoders.t5 import T5
 from ..errors import CheckpointError, quoted
 from ..weights.config import MANY, WIDTH, ConfigReader
 from ..weights.shards import WeightFiles, check_layout
+from .state import load_state
 
 CLIP_L_COUNTS = (
     "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings",
@@ -24,18 +25,16 @@ T5_COUNTS = ("d_model", "d_kv", "d_ff", "num_heads", "num_layers", "vocab_size")
 UNUSED = ("text_projection.", "text_model.embeddings.position_ids", "encoder.embed_tokens.")
 
 
-def load_text_encoders(folder: Path, t5: bool, disable_dynamic: bool = False) -> comfy.sd.CLIP:
-    """CLIP-L, and T5 when asked for, of a checkpoint folder.
+def load_text_encoders(clip_l: Path, t5_xxl: Path | None, disable_dynamic: bool = False) -> comfy.sd.CLIP:
+    """CLIP-L, and T5 when there is one, each of its folder.
 
     Raises CheckpointError for missing, unexpected or misshapen tensors before any of them is read.
     """
-    clip_l = folder / "flux" / "text_encoder"
     # ComfyUI's long-CLIP detection overwrites clip_l_model_config with this entry
     options = {"model_config": _clip_l_shape(clip_l)}
     states = [_state(clip_l, options["model_config"], _clip_l_skeleton)]
     states[0]["text_projection.weight"] = torch.eye(options["model_config"]["hidden_size"])
-    if t5:
-        t5_xxl = folder / "flux" / "text_encoder_2"
+    if t5_xxl is not None:
         _, options["t5xxl_model_config"] = _shape(t5_xxl, "t5", T5_COUNTS)
         states.append(_state(t5_xxl, options["t5xxl_model_config"], _t5_skeleton))
     clip = comfy.sd.load_text_encoder_state_dicts(
@@ -45,12 +44,12 @@ def load_text_encoders(folder: Path, t5: bool, disable_dynamic: bool = False) ->
         model_options=options,
         disable_dynamic=disable_dynamic,
     )
-    clip.patcher.cached_patcher_init = (_load_patcher, (folder, t5))
+    clip.patcher.cached_patcher_init = (_load_patcher, (clip_l, t5_xxl))
     return clip
 
 
-def _load_patcher(folder: Path, t5: bool, disable_dynamic: bool = False) -> ModelPatcher:
-    return load_text_encoders(folder, t5, disable_dynamic).patcher
+def _load_patcher(clip_l: Path, t5_xxl: Path | None, disable_dynamic: bool = False) -> ModelPatcher:
+    return load_text_encoders(clip_l, t5_xxl, disable_dynamic).patcher
 
 
 def _shape(place: Path, kind: str, names: tuple[str, ...]) -> tuple[ConfigReader, dict]:
@@ -78,10 +77,7 @@ def _state(place: Path, shape: dict, skeleton: Callable[[dict], torch.nn.Module]
     shapes = {name: tuple(value.shape) for name, value in skeleton(shape).state_dict().items()}
     expected = {name: value for name, value in shapes.items() if not name.startswith(UNUSED)}
     check_layout(files, expected, f"{place.name}/config.json", ignored=UNUSED)
-    state: dict[str, torch.Tensor] = {}
-    for path in files.files():
-        state.update(comfy.utils.load_torch_file(str(path)))
-    return state
+    return load_state(files)
 
 
 def _clip_l_skeleton(shape: dict) -> CLIPTextModel:

@@ -1,66 +1,96 @@
-"""Checkpoint folders: models/qwen2vl_flux/<name>, CHECKPOINT_DIR, extra_model_paths.yaml and the pack's own demo."""
+"""Model folders of ComfyUI, and checkpoints in them that are folders of components."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
 from ..errors import CheckpointError, plain, quoted
 
-FOLDER_NAME = "qwen2vl_flux"
+# The pack's own small checkpoint. Lists have it last, as it knows nothing but its scenes.
 DEMO = Path(__file__).parents[3] / "demo"
-COMPONENTS = ("qwen2-vl", "flux")
-EXTENSIONS = (".safetensors", ".pt")
 
 
-def register() -> None:
-    """Tell ComfyUI about models/qwen2vl_flux, beside whatever extra_model_paths.yaml already added under that key."""
-    paths, _ = folder_paths.folder_names_and_paths.get(FOLDER_NAME, ([], set()))
-    own = os.path.join(folder_paths.models_dir, FOLDER_NAME)
+def register_folder(name: str, extensions: Collection[str]) -> None:
+    """Tell ComfyUI about models/<name>, beside whatever other packs and extra_model_paths.yaml added under that key."""
+    paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
+    own = os.path.join(folder_paths.models_dir, name)
     paths = paths if own in paths else [*paths, own]
-    folder_paths.folder_names_and_paths[FOLDER_NAME] = (paths, set(EXTENSIONS))
-    named = os.environ.get("CHECKPOINT_DIR")
-    if named and not any(_is_checkpoint(folder) for folder in (Path(named), *_subfolders(Path(named)))):
-        logging.warning("CHECKPOINT_DIR=%s holds no checkpoint: no folder with qwen2-vl or flux in it.", plain(named))
+    folder_paths.folder_names_and_paths[name] = (paths, {*known, *extensions})
 
 
-def list_checkpoints() -> list[str]:
-    """Names of all checkpoint folders, sorted, with the pack's own small `demo` last."""
-    return list(checkpoint_folders())
+@dataclass(frozen=True)
+class CheckpointFolders:
+    """Checkpoints that are folders with the subfolders `components`, of which one is enough, in models/<name>.
+
+    variable: an environment variable that names one more checkpoint, or a folder of such.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    variable: str
+
+    def register(self) -> None:
+        """Make ComfyUI know the folder, and the loaders of single components look into its checkpoints."""
+        register_folder(self.name, (".safetensors", ".pt"))
+        _REGISTERED[self.name] = self
+        named = os.environ.get(self.variable)
+        if named and not any(self._is_checkpoint(folder) for folder in (Path(named), *_subfolders(Path(named)))):
+            logging.warning(
+                "%s=%s holds no checkpoint: no folder with %s in it.",
+                self.variable,
+                plain(named),
+                " or ".join(self.components),
+            )
+
+    def found(self) -> dict[str, Path]:
+        """All checkpoints by name, sorted, with DEMO last."""
+        roots = [Path(root) for root in folder_paths.get_folder_paths(self.name)]
+        own = os.environ.get(self.variable)
+        if own:
+            roots.insert(0, Path(own))
+        folders = [folder for root in roots for folder in (root, *_subfolders(root)) if self._is_checkpoint(folder)]
+        found: dict[str, Path] = {}
+        for folder in [*folders, DEMO]:
+            found.setdefault(folder.resolve().name if folder.name in ("", ".", "..") else folder.name, folder)
+        return dict(sorted(found.items(), key=lambda entry: (entry[0] == DEMO.name, entry[0].lower())))
+
+    def names(self) -> list[str]:
+        """The names of all checkpoints, sorted, with that of DEMO last."""
+        return list(self.found())
+
+    def folder(self, name: str) -> Path:
+        """The folder of a listed checkpoint; CheckpointError for another name."""
+        found = self.found()
+        if name not in found:
+            places = ", ".join(folder_paths.get_folder_paths(self.name))
+            raise CheckpointError(
+                f"There is no checkpoint folder {quoted(name)}; put one with the subfolders "
+                f"{' and '.join(self.components)} into {places}, or point {self.variable} to it."
+            )
+        return found[name]
+
+    def _is_checkpoint(self, folder: Path) -> bool:
+        return any(os.path.isdir(folder / component) for component in self.components)
+
+
+_REGISTERED: dict[str, CheckpointFolders] = {}
+
+
+def component_folders(component: str) -> dict[str, Path]:
+    """`<checkpoint>/<component>` with its folder, which need not be there, for every checkpoint of the pack."""
+    checkpoints = (entry for folders in _REGISTERED.values() for entry in folders.found().items())
+    return {f"{name}/{component}": folder / component for name, folder in checkpoints}
 
 
 def is_of_demo(name: str) -> bool:
-    """Whether a name lists a part of the pack's own `demo`; such come last, as they know nothing but its scenes."""
+    """Whether a name lists a component of DEMO."""
     return name.startswith(f"{DEMO.name}/")
-
-
-def checkpoint_folder(name: str) -> Path:
-    """The folder of a listed checkpoint."""
-    found = checkpoint_folders()
-    if name not in found:
-        places = ", ".join(folder_paths.get_folder_paths(FOLDER_NAME))
-        raise CheckpointError(
-            f"There is no checkpoint folder {quoted(name)}; put one with the subfolders qwen2-vl and flux into "
-            f"{places}, or point CHECKPOINT_DIR to it."
-        )
-    return found[name]
-
-
-def checkpoint_folders() -> dict[str, Path]:
-    """All checkpoint folders by name, sorted, with the pack's own small `demo` last."""
-    roots = [Path(root) for root in folder_paths.get_folder_paths(FOLDER_NAME)]
-    own = os.environ.get("CHECKPOINT_DIR")
-    if own:
-        roots.insert(0, Path(own))
-    folders = [folder for root in roots for folder in (root, *_subfolders(root)) if _is_checkpoint(folder)]
-    found: dict[str, Path] = {}
-    for folder in [*folders, DEMO]:
-        found.setdefault(folder.resolve().name if folder.name in ("", ".", "..") else folder.name, folder)
-    return dict(sorted(found.items(), key=lambda entry: (entry[0] == DEMO.name, entry[0].lower())))
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -85,7 +115,3 @@ def _subfolders(root: Path) -> list[Path]:
         return sorted(entry for entry in root.iterdir() if os.path.isdir(entry))
     except OSError:
         return []
-
-
-def _is_checkpoint(folder: Path) -> bool:
-    return any(os.path.isdir(folder / component) for component in COMPONENTS)
