@@ -19,7 +19,7 @@ ANNOTATORS = f"{CATEGORY}/annotators"
 
 
 class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
-    """Door to models.depth_anything.load_depth_anything."""
+    """A Depth Anything V2 model from a file, for the node below."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,7 +51,7 @@ class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
 
 
 class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
-    """Door to DepthAnything.depth."""
+    """A depth map of each image, as a hint for ControlNets."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,7 +78,7 @@ class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
 
 
 class Qwen2VLFluxAnyLineLoader(CheckedNode):
-    """Door to models.anyline.load_anyline."""
+    """The AnyLine edge detector from a file, for the node below."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,7 +104,7 @@ class Qwen2VLFluxAnyLineLoader(CheckedNode):
 
 
 class Qwen2VLFluxAnyLineMap(CheckedNode):
-    """Door to AnyLine.lines."""
+    """An edge map of each image, as a hint for ControlNets."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -140,7 +140,7 @@ class Qwen2VLFluxAnyLineMap(CheckedNode):
 
 
 class Qwen2VLFluxSAM2Loader(CheckedNode):
-    """Door to models.sam2.load_sam2."""
+    """A SAM 2 or 2.1 model from a file, for the node below."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -168,7 +168,7 @@ class Qwen2VLFluxSAM2Loader(CheckedNode):
 
 
 class Qwen2VLFluxSAM2Segment(CheckedNode):
-    """Door to Sam2.segment."""
+    """A mask of the objects that points and boxes show; the panel in web/sam2 writes both."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

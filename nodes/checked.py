@@ -15,7 +15,8 @@ from comfy_api.latest import io
 from ..systems.common.errors import InputError, plain, quoted
 from .types import BELONGS
 
-LISTED = 150  # characters of a choice's options that a sentence names
+# The characters that a sentence spends on the options of a choice.
+LISTED = 150
 
 
 class CheckedNode(io.ComfyNode):

@@ -13,7 +13,7 @@ from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 
 
 class Qwen2VLConnector(CheckedNode):
-    """Door to patches.conditioning.conditioning_of."""
+    """The conditioning that sampling gets: image tokens, and a text prompt if there is one."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -13,7 +13,7 @@ CONTROLNET = f"{CATEGORY}/controlnet"
 
 
 class Qwen2VLFluxControlNetLoader(CheckedNode):
-    """Door to checkpoints.controlnet.load_controlnet."""
+    """A FLUX ControlNet from a folder in diffusers layout, which no native loader reads."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -40,7 +40,7 @@ class Qwen2VLFluxControlNetLoader(CheckedNode):
 
 
 class FluxUnionControlMode(CheckedNode):
-    """Door to patches.union_control.with_mode."""
+    """What a union ControlNet's hint shows, and the prompt and focus for any FLUX ControlNet."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -19,12 +19,14 @@ from ..systems.qwen2vl_flux.tokens import ImageTokens
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
 
+# The pixels of the longer side of the image that goes to the panel.
 THUMBNAIL_SIDE = 512
-DECIMALS = 3  # of the mask's values that go to the panel
+# The decimals to which the mask's values go to the panel.
+DECIMALS = 3
 
 
 class GridDotFocus(CheckedNode):
-    """Door to the arithmetic of focus.py."""
+    """Weights of the image tokens by dots and a mask; the panel in web/griddot writes the dots."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -10,7 +10,7 @@ from .types import CATEGORY, Qwen2VLTokens
 
 
 class Qwen2VLJoinTokens(CheckedNode):
-    """Lets several reference images guide together."""
+    """The tokens of two reference images one after the other."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

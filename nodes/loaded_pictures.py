@@ -16,9 +16,12 @@ from PIL import Image
 
 from ..systems.common.images import thumbnail
 
+# The address on ComfyUI's server that the panels ask.
 ADDRESS = "/qwen2vl_flux/loaded"
+# The pixels of the longer side of an answer, at most.
 SIDE = 1024
-MOST_PIXELS = 2**26  # of all frames; Load Image takes 27 bytes for each while it reads
+# The pixels of all frames of a file that is read at most; Load Image takes 27 bytes for each while it reads.
+MOST_PIXELS = 2**26
 
 
 def register() -> None:

@@ -25,7 +25,7 @@ def _checkpoint_input() -> io.Combo.Input:
 
 
 class Qwen2VLLoader(CheckedNode):
-    """Door to models.qwen2vl.load_qwen2vl."""
+    """The image encoder with its connector, the start of every graph."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -53,7 +53,7 @@ class Qwen2VLLoader(CheckedNode):
 
 
 class Qwen2VLFluxModelLoader(CheckedNode):
-    """Door to checkpoints.flux.load_transformer."""
+    """The FLUX transformer of a checkpoint as a native MODEL, already patched for prompts and focus."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -83,7 +83,7 @@ class Qwen2VLFluxModelLoader(CheckedNode):
 
 
 class Qwen2VLFluxTextLoader(CheckedNode):
-    """Door to checkpoints.text.load_text_encoders."""
+    """CLIP-L of a checkpoint, and T5 when a prompt needs it, as a native CLIP."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -113,7 +113,7 @@ class Qwen2VLFluxTextLoader(CheckedNode):
 
 
 class Qwen2VLFluxVAELoader(CheckedNode):
-    """Door to checkpoints.flux.load_vae."""
+    """The autoencoder of a checkpoint as a native VAE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -133,7 +133,7 @@ class Qwen2VLFluxVAELoader(CheckedNode):
 
 
 class Qwen2VLFluxPatchModel(CheckedNode):
-    """Door to patches.flux.patch_model."""
+    """The patch for a FLUX.1 from any other loader, without which prompts and focus do nothing."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -13,7 +13,7 @@ from .types import CATEGORY
 
 
 class Qwen2VLFluxPrepareImage(CheckedNode):
-    """Door to pictures.prepare and pictures.prepare_mask."""
+    """An image for img2img, inpainting or hints, and its mask, at a size that FLUX takes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -11,7 +11,7 @@ from .types import CATEGORY, Qwen2VLModel, Qwen2VLTokens
 
 
 class Qwen2VLEncode(CheckedNode):
-    """Door to Qwen2VL.encode."""
+    """The tokens of a reference image, as Qwen2-VL reads it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

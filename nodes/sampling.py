@@ -14,11 +14,12 @@ from .checked import CheckedNode
 from .types import CATEGORY
 
 SAMPLING = f"{CATEGORY}/sampling"
+# The layout of FLUX's latents: the channels of each, and the pixels of the image along either side of it.
 LATENT_CHANNELS, PIXELS_PER_LATENT = 16, 8
 
 
 class Qwen2VLFluxSize(CheckedNode):
-    """Door to sizes.output_size."""
+    """An empty latent at one of the published sizes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -63,7 +64,7 @@ class Qwen2VLFluxSize(CheckedNode):
 
 
 class Qwen2VLFluxSigmas(CheckedNode):
-    """Door to schedules.flux_sigmas."""
+    """The noise schedule of the published pipelines, which no native scheduler gives exactly."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,7 +105,7 @@ class Qwen2VLFluxSigmas(CheckedNode):
 
 
 class Qwen2VLFluxPureNoise(CheckedNode):
-    """Door to patches.pure_noise.PureNoise."""
+    """Noise at full strength wherever a schedule begins, as the published ControlNet mode has it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -38,8 +38,8 @@ def _is_sigmas(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim == 1
 
 
-# By graph type, whether a value belongs there. ComfyUI's own models are told by what the pack calls, since other packs
-# bring classes of theirs.
+# The checks, by graph type, that tell whether a value belongs there. ComfyUI's own models are told by what the pack
+# calls, since other packs bring classes of theirs.
 BELONGS: dict[str, Callable[[object], bool]] = {
     Qwen2VLModel.io_type: _is_a(Qwen2VL),
     Qwen2VLTokens.io_type: _is_a(ImageTokens),
