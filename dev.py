@@ -9,6 +9,7 @@
                              (--comfyui VERSION, --frontend VERSION: on others; --all: a few on the oldest one too)
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
   python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
+  python3 dev.py help        brings the help pages in web/docs in step with the nodes' schemas
   python3 dev.py lint        ruff, and the Registry's own validation
 
 Each command first sets up what it needs in .dev/ (2-3 minutes and about 6 GB the first time, nothing later).
@@ -463,6 +464,11 @@ def thumbnails(arguments: list[str]) -> NoReturn:
     hand_over(command, COMFYUI_PATH=folder, COMFYUI_PYTHON=python)
 
 
+def help_pages(arguments: list[str]) -> NoReturn:
+    argparse.ArgumentParser(prog="dev.py help", description="The help pages in web/docs.").parse_args(arguments)
+    hand_over_to_comfyui("lab.help_pages", [])
+
+
 def lint(arguments: list[str]) -> NoReturn:
     argparse.ArgumentParser(prog="dev.py lint", description="ruff and `comfy node validate`.").parse_args(arguments)
     programs = tools()
@@ -478,6 +484,7 @@ COMMANDS = {
     "test": test,
     "bench": bench,
     "thumbnails": thumbnails,
+    "help": help_pages,
     "lint": lint,
 }
 

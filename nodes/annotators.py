@@ -1,4 +1,4 @@
-"""Maps and masks from a picture."""
+"""Maps and masks from an image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
             node_id="Qwen2VLFluxDepthAnythingV2Loader",
             display_name="Load Depth Anything V2",
             category=ANNOTATORS,
-            description="Loads a Depth Anything V2 model, which tells near from far in a picture.",
+            description="Loads a Depth Anything V2 model, which tells near from far in an image.",
             search_aliases=["depth anything", "depth estimation", "depth loader"],
             inputs=[
                 io.Combo.Input(
@@ -59,15 +59,15 @@ class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
             node_id="Qwen2VLFluxDepthAnythingV2Map",
             display_name="Depth Anything V2 Map",
             category=ANNOTATORS,
-            description="Draws how near each part of a picture is, from black (far) to white (near).",
+            description="Draws how near each part of an image is, from black (far) to white (near).",
             search_aliases=["depth map", "depth anything", "depth estimation", "controlnet preprocessor"],
             inputs=[
                 DepthAnythingV2Model.Input("depth_anything", tooltip="Model from Load Depth Anything V2."),
-                io.Image.Input("image", tooltip="Picture, or a batch of one size; each is mapped by itself."),
+                io.Image.Input("image", tooltip="Image or a batch of one size; each is mapped by itself."),
             ],
             outputs=[
                 io.Image.Output(
-                    "depth", display_name="depth", tooltip="Depth maps of the picture's size, a hint for ControlNets."
+                    "depth", display_name="depth", tooltip="Depth maps of the image's size, a hint for ControlNets."
                 )
             ],
         )
@@ -86,7 +86,7 @@ class Qwen2VLFluxAnyLineLoader(CheckedNode):
             node_id="Qwen2VLFluxAnyLineLoader",
             display_name="Load AnyLine",
             category=ANNOTATORS,
-            description="Loads the AnyLine detector, which turns a picture into a line drawing.",
+            description="Loads the AnyLine detector, which draws the edge map of an image.",
             search_aliases=["mteed", "teed", "line art", "edge detection", "line loader"],
             inputs=[
                 io.Combo.Input(
@@ -112,11 +112,11 @@ class Qwen2VLFluxAnyLineMap(CheckedNode):
             node_id="Qwen2VLFluxAnyLineMap",
             display_name="AnyLine Map",
             category=ANNOTATORS,
-            description="Draws the edges and dark lines of a picture, white on black.",
+            description="Draws the edge map of an image: its edges and dark lines, white on black.",
             search_aliases=["line art", "edge map", "canny", "teed", "controlnet preprocessor"],
             inputs=[
                 AnyLineModel.Input("anyline", tooltip="Detector from Load AnyLine."),
-                io.Image.Input("image", tooltip="Picture, or a batch of one size; each is mapped by itself."),
+                io.Image.Input("image", tooltip="Image or a batch of one size; each is mapped by itself."),
                 io.Int.Input(
                     "resolution",
                     default=line_detector.RESOLUTION,
@@ -129,7 +129,7 @@ class Qwen2VLFluxAnyLineMap(CheckedNode):
             ],
             outputs=[
                 io.Image.Output(
-                    "lines", display_name="lines", tooltip="Line maps of the picture's size, a hint for ControlNets."
+                    "lines", display_name="lines", tooltip="Edge maps of the image's size, a hint for ControlNets."
                 )
             ],
         )
@@ -176,11 +176,12 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
             node_id="Qwen2VLFluxSAM2Segment",
             display_name="SAM 2 Segment",
             category=ANNOTATORS,
-            description="Cuts objects out of a picture: points say what belongs to the object, boxes lie around one.",
+            description="Cuts objects out of an image: points say what belongs to the object, boxes lie around one. "
+            "The mask fits GridDot Focus and inpainting.",
             search_aliases=["segment anything", "sam2", "mask from points", "mask from box", "cut out"],
             inputs=[
                 Sam2Model.Input("sam2", tooltip="Model from Load SAM 2."),
-                io.Image.Input("image", tooltip="Picture, or a batch of one size, all with the same points and boxes."),
+                io.Image.Input("image", tooltip="Image or a batch of one size, all with the same points and boxes."),
                 io.String.Input(
                     "points",
                     default="",
@@ -188,7 +189,7 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                     placeholder=prompts.POINTS_EXAMPLE,
                     dynamic_prompts=False,
                     tooltip="JSON list of points, written by the panel or by hand. x, y: 0 to 1 from the top left, or "
-                    "pixels (see coordinates); label: 1 lies on the object, 0 beside it (1 if left out).",
+                    "pixels (see coordinates); label: 1 lies on the object, 0 beside it (default: 1).",
                 ),
                 io.String.Input(
                     "box",
@@ -203,7 +204,7 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                 io.Combo.Input(
                     "candidates",
                     options=list(segment_anything.CANDIDATES),
-                    tooltip="best gives one mask for each picture: the likeliest of each box, united. all gives the "
+                    tooltip="best gives one mask for each image: the likeliest of each box, united. all gives the "
                     "three masks that the model proposes for each box, the likeliest first.",
                 ),
                 io.Combo.Input(
@@ -211,14 +212,19 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                     options=list(prompts.COORDINATES),
                     default=prompts.COORDINATES[0],
                     optional=True,
-                    tooltip="What the points and boxes count in: fraction is 0 to 1 of the picture's width and height; "
-                    "pixels is pixels of the picture as it comes in, which points editors of other packs write.",
+                    tooltip="What the points and boxes count in: fraction is 0 to 1 of the image's width and height; "
+                    "pixels is pixels of the image as it comes in, which points editors of other packs write.",
                 ),
             ],
             outputs=[
-                io.Mask.Output("mask", display_name="mask", tooltip="White on the object, at the size of the picture."),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="White on the object, at the size of the image, with hard edges; Grow Mask or a mask blur "
+                    "after this node softens them.",
+                ),
                 io.Image.Output(
-                    "overlay", display_name="overlay", tooltip="The picture with its mask, points and boxes drawn in."
+                    "overlay", display_name="overlay", tooltip="The image with its mask, points and boxes drawn in."
                 ),
                 io.Float.Output(
                     "score",

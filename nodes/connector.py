@@ -21,7 +21,7 @@ class Qwen2VLConnector(CheckedNode):
             node_id="Qwen2VLConnector",
             display_name="Qwen2VL Connector",
             category=CATEGORY,
-            description="Turns the tokens of the reference picture, and a text prompt if there is one, into "
+            description="Turns the tokens of the reference image, and a text prompt if there is one, into "
             "conditioning for FLUX.",
             search_aliases=["image conditioning", "image prompt", "prompt_embeds"],
             inputs=[
@@ -33,19 +33,20 @@ class Qwen2VLConnector(CheckedNode):
                     "clip",
                     optional=True,
                     tooltip="Text encoders: CLIP-L gives the pooled vector that the published model always gets, T5 "
-                    "reads the prompt. Left open, that vector is zero and pictures stray from the published ones.",
+                    "reads the prompt. If not connected, that vector is zero and images stray from the published ones.",
                 ),
                 io.String.Input(
                     "prompt",
                     default="",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="Text that joins the picture, 256 T5 tokens at most; needs T5. Empty: the picture alone.",
+                    tooltip="Text that joins the image, 256 T5 tokens at most, the rest is cut; needs T5. Empty: the "
+                    "image alone.",
                 ),
                 Qwen2VLTokens.Input(
                     "control_tokens",
                     optional=True,
-                    tooltip="Tokens of another picture for the ControlNet alone; both are cut to the shorter length, "
+                    tooltip="Tokens of another image for the ControlNet alone; both are cut to the shorter length, "
                     "unless mode drop or Qwen2VL Join Tokens has changed one of them.",
                 ),
                 io.Float.Input(
@@ -55,8 +56,9 @@ class Qwen2VLConnector(CheckedNode):
                     max=1.0,
                     step=0.01,
                     optional=True,
-                    tooltip="How strongly the reference picture counts: the weight of its tokens in FLUX's attention. "
-                    "1 as published; lower leaves more to the prompt, to ControlNets and to FLUX itself.",
+                    tooltip="How strongly the reference image counts: the weight of its tokens in FLUX's attention. 1 "
+                    "as published; lower leaves more to the prompt, to ControlNets and to FLUX itself. ControlNets see "
+                    "the whole image at any strength.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Conditioning for FluxGuidance and any native sampler.")],

@@ -57,8 +57,8 @@ class FluxUnionControlMode(CheckedNode):
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
-                    tooltip="What the hint shows. Lines of AnyLine and Canny are canny, as published. A ControlNet "
-                    "without modes takes no notice of it.",
+                    tooltip="What the hint shows. Edge maps of AnyLine and Canny are canny, as published; gray is an "
+                    "image without colours, lq one of low quality. A ControlNet without modes takes no notice of it.",
                 ),
             ],
             outputs=[io.ControlNet.Output(tooltip="The ControlNet in that mode, for Apply ControlNet with a VAE.")],

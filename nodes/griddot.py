@@ -1,4 +1,4 @@
-"""Focus on parts of the reference picture."""
+"""Focus on parts of the reference image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GridDotFocus(CheckedNode):
             node_id="GridDotFocus",
             display_name="GridDot Focus",
             category=CATEGORY,
-            description="Weights the tokens of the reference picture: click on it to keep or suppress what lies there.",
+            description="Weights the tokens of the reference image: click on it to keep or suppress what lies there.",
             search_aliases=["qwen2vl", "attention mask", "region", "grid dot", "focus point"],
             has_intermediate_output=True,  # the panel gets its message of a cached run too
             inputs=[
@@ -46,14 +46,14 @@ class GridDotFocus(CheckedNode):
                     placeholder=focus.EXAMPLE,
                     dynamic_prompts=False,
                     tooltip="JSON list of dots, written by the panel or by hand. x, y: centre, 0 to 1 from the top "
-                    "left; r: radius as a share of the shorter side (0.5 if left out); w: 1 keeps, -1 suppresses (1 if "
-                    "left out). Where dots that keep overlap, the larger weight counts; dots that "
-                    "suppress then take their part away. Empty: the whole picture.",
+                    "left; r: radius as a fraction of the shorter side (default: 0.5); w: 1 keeps, -1 suppresses "
+                    "(default: 1). Where dots that keep overlap, the larger weight counts; dots that suppress then "
+                    "take their part away. Empty: the whole image.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Mask of any size, stretched over the picture: white keeps, black suppresses. Its average "
+                    tooltip="Mask of any size, stretched over the image: white keeps, black suppresses. Its average "
                     "over each token multiplies the weight from the dots.",
                 ),
                 io.Combo.Input(
@@ -66,7 +66,7 @@ class GridDotFocus(CheckedNode):
             ],
             outputs=[
                 Qwen2VLTokens.Output("tokens", display_name="tokens", tooltip="Weighted tokens for Qwen2VL Connector."),
-                io.Mask.Output("focus_map", tooltip="Weights as applied, at the size of the reference picture."),
+                io.Mask.Output("focus_map", tooltip="Weights as applied, at the size of the reference image."),
             ],
         )
 
@@ -94,7 +94,7 @@ class GridDotFocus(CheckedNode):
 
 
 def _shown(tokens: ImageTokens, dots: str, mask: torch.Tensor | None) -> dict:
-    """What the panel in web/griddot draws after a run: the grid, the dots as they came in, the first picture and,
+    """What the panel in web/griddot draws after a run: the grid, the dots as they came in, the first image and,
     if there is one, the first mask as rows of weights."""
     rows, columns = tokens.grid
     shown = {"rows": rows, "columns": columns, "dots": dots}
@@ -108,9 +108,9 @@ def _shown(tokens: ImageTokens, dots: str, mask: torch.Tensor | None) -> dict:
 
 
 def _temporary(picture: torch.Tensor) -> dict[str, str]:
-    """A picture [H, W, C] as a small file in ComfyUI's temp folder, in the words of its /view address.
+    """An image [H, W, C] as a small file in ComfyUI's temp folder, in the words of its /view address.
 
-    The name tells the content, so that one picture is one file however often a dot is moved.
+    The name tells the content, so that one image is one file however often a dot is moved.
     """
     written = BytesIO()
     thumbnail(picture, THUMBNAIL_SIDE).save(written, "JPEG", quality=85)

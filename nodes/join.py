@@ -1,4 +1,4 @@
-"""Several reference pictures guide together."""
+"""Several reference images guide together."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ class Qwen2VLJoinTokens(CheckedNode):
             node_id="Qwen2VLJoinTokens",
             display_name="Qwen2VL Join Tokens",
             category=CATEGORY,
-            description="Puts the tokens of two reference pictures together, so that both guide the result.",
+            description="Puts the tokens of two reference images together, so that both guide the result.",
             search_aliases=["qwen2vl", "several references", "multiple images", "concat tokens", "mix images"],
             inputs=[
                 Qwen2VLTokens.Input(
-                    "tokens_1", tooltip="Tokens of the first picture, from Qwen2VL Encode or GridDot Focus."
+                    "tokens_1", tooltip="Tokens of the first image, from Qwen2VL Encode or GridDot Focus."
                 ),
                 Qwen2VLTokens.Input(
-                    "tokens_2", tooltip="Tokens of the second picture, of the same checkpoint; join again for a third."
+                    "tokens_2", tooltip="Tokens of the second image, of the same checkpoint; join again for a third."
                 ),
             ],
             outputs=[
-                Qwen2VLTokens.Output("tokens", display_name="tokens", tooltip="All tokens for Qwen2VL Connector.")
+                Qwen2VLTokens.Output(
+                    "tokens",
+                    display_name="tokens",
+                    tooltip="All tokens for Qwen2VL Connector, those of the first image first.",
+                )
             ],
         )
 

@@ -1,4 +1,4 @@
-"""A picture file as ComfyUI's Load Image gives it to other nodes, for the panels in web/ before the first run.
+"""An image file as ComfyUI's Load Image gives it to other nodes, for the panels in web/ before the first run.
 
 How Load Image turns a file by its EXIF orientation differs between versions of ComfyUI and PyAV, between still and
 animated files, and from what browsers do with the same file. So it is asked itself.
@@ -34,8 +34,8 @@ def register() -> None:
 
 
 def serve(routes: web.RouteTableDef) -> None:
-    """Answer ADDRESS with a picture as a JPEG, its longer side SIDE at most, and with its true size in the header
-    Picture-Size; filename, subfolder and type name it as they do for ComfyUI's /view. What is no picture in that
+    """Answer ADDRESS with an image as a JPEG, its longer side SIDE at most, and with its true size in the header
+    Picture-Size; filename, subfolder and type name it as they do for ComfyUI's /view. What is no image in that
     folder, or too large to be read beside a run, is not found."""
     reading = asyncio.Semaphore()
 
@@ -48,15 +48,15 @@ def serve(routes: web.RouteTableDef) -> None:
                     read, asked.get("filename", ""), asked.get("subfolder", ""), asked.get("type", "input")
                 )
             except (OSError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-                raise web.HTTPNotFound(text=f"There is no picture to show: {type(error).__name__}.") from error
+                raise web.HTTPNotFound(text=f"There is no image to show: {type(error).__name__}.") from error
         headers = {"Cache-Control": "no-cache", "Picture-Size": f"{width}x{height}"}
         return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
 
 
 def read(filename: str, subfolder: str, kind: str) -> tuple[bytes, int, int]:
-    """The first picture of a file in ComfyUI's folder `kind` (input, output or temp) as a JPEG; its width and height.
+    """The first image of a file in ComfyUI's folder `kind` (input, output or temp) as a JPEG; its width and height.
 
-    Raises OSError or ValueError for what is no picture within that folder, or too large.
+    Raises OSError or ValueError for what is no image within that folder, or too large.
     """
     from nodes import LoadImage
 

@@ -68,8 +68,9 @@ class Qwen2VLFluxModelLoader(CheckedNode):
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(STORAGE),
-                    tooltip="How weights are kept in memory, as in Load Diffusion Model: default keeps them as stored; "
-                    "fp8_e4m3fn takes half the memory of bfloat16, as the published turbo mode does.",
+                    tooltip="How weights are kept in memory, as in Load Diffusion Model: default keeps them as stored "
+                    "(24 GB in bfloat16); fp8_e4m3fn takes half the memory of bfloat16, as the published turbo mode "
+                    "does.",
                 ),
             ],
             outputs=[
@@ -101,7 +102,7 @@ class Qwen2VLFluxTextLoader(CheckedNode):
                     default=False,
                     label_on="CLIP-L and T5",
                     label_off="CLIP-L only",
-                    tooltip="T5-XXL (9.5 GB) is needed for a text prompt only; variations of a picture do without it.",
+                    tooltip="T5-XXL (9.5 GB) is needed for a text prompt only; variations of an image do without it.",
                 ),
             ],
             outputs=[io.Clip.Output(tooltip="Text encoders for Qwen2VL Connector.")],

@@ -1,4 +1,4 @@
-"""A picture and its mask become fit for FLUX."""
+"""An image and its mask, fit for FLUX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
-from ..systems.common import images as pictures
+from ..systems.common import images
 from ..systems.common.sizes import PUBLISHED_SIDE, PUBLISHED_SIZES
 from .checked import CheckedNode
 from .types import CATEGORY
@@ -21,21 +21,22 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
             node_id="Qwen2VLFluxPrepareImage",
             display_name="Qwen2VL-Flux Prepare Image",
             category=f"{CATEGORY}/sampling",
-            description="Brings the picture to redraw, and the mask over it, to a size that FLUX takes, as published.",
+            description="Brings an image for img2img or inpainting, and its mask, to a size that FLUX takes, as "
+            "published.",
             search_aliases=["resize for flux", "inpaint mask", "img2img size", "1 megapixel", "crop"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture to redraw, of any size, or a batch of one size."),
+                io.Image.Input("image", tooltip="Image of any size, or a batch of one size."),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White is repainted. Stretched over the picture, with one value for each 8×8 pixels; "
-                    "hard-edged unless soft_mask is on. Left open, everything is.",
+                    tooltip="White is inpainted. Stretched over the image, with one value for each 8×8 pixels; "
+                    "hard-edged unless soft_mask is on. If not connected, everything is inpainted.",
                 ),
                 io.Combo.Input(
                     "aspect_ratio",
-                    options=[pictures.PICTURE, *PUBLISHED_SIZES],
+                    options=[images.PICTURE, *PUBLISHED_SIZES],
                     optional=True,
-                    tooltip="picture keeps the picture's own shape and shrinks it if it is too large; the others crop "
+                    tooltip="picture keeps the image's own shape and shrinks it if it is too large; the others crop "
                     "its middle to a published size.",
                 ),
                 io.Int.Input(
@@ -54,11 +55,11 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
                     optional=True,
                     tooltip="Keeps the grey values of the mask, averaged over each 8×8 pixels, for ComfyUI's "
                     "Differential Diffusion on the MODEL: the darker, the later in the sampling and the less is "
-                    "repainted. Off: cut at one half, as published.",
+                    "inpainted. Off: cut at one half, as published.",
                 ),
             ],
             outputs=[
-                io.Image.Output("prepared", display_name="image", tooltip="The picture for VAE Encode and for hints."),
+                io.Image.Output("prepared", display_name="image", tooltip="The image for VAE Encode and for hints."),
                 io.Mask.Output("prepared_mask", display_name="mask", tooltip="The mask for Set Latent Noise Mask."),
                 io.Int.Output("width", tooltip="Width in pixels, a multiple of 16."),
                 io.Int.Output("height", tooltip="Height in pixels, a multiple of 16."),
@@ -70,15 +71,15 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
         cls,
         image: torch.Tensor,
         mask: torch.Tensor | None = None,
-        aspect_ratio: str = pictures.PICTURE,
+        aspect_ratio: str = images.PICTURE,
         size: int = PUBLISHED_SIDE,
         soft_mask: bool = False,
     ) -> io.NodeOutput:
-        picture = pictures.prepare(image, aspect_ratio, size)
-        _, height, width, _ = picture.shape
+        prepared = images.prepare(image, aspect_ratio, size)
+        _, height, width, _ = prepared.shape
         if mask is None:
             mask = torch.ones(1, height, width)
         else:
-            mask = pictures.prepare_mask(mask, image, aspect_ratio, size, soft_mask)
+            mask = images.prepare_mask(mask, image, aspect_ratio, size, soft_mask)
         place = {"device": mm.intermediate_device(), "dtype": mm.intermediate_dtype()}
-        return io.NodeOutput(picture.to(**place), mask.to(**place), width, height)
+        return io.NodeOutput(prepared.to(**place), mask.to(**place), width, height)

@@ -1,4 +1,4 @@
-"""A picture becomes tokens."""
+"""An image becomes tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Qwen2VLEncode(CheckedNode):
             node_id="Qwen2VLEncode",
             display_name="Qwen2VL Encode",
             category=CATEGORY,
-            description="Reads a reference picture of any size into the tokens that will guide FLUX.",
+            description="Reads a reference image of any size into the tokens that will guide FLUX.",
             search_aliases=[
                 "image encode",
                 "image variation",
@@ -30,15 +30,13 @@ class Qwen2VLEncode(CheckedNode):
             ],
             inputs=[
                 Qwen2VLModel.Input("qwen2vl", tooltip="Encoder from Load Qwen2VL Encoder."),
-                io.Image.Input(
-                    "image", tooltip="Reference picture or a batch of one size; give the original, unscaled."
-                ),
+                io.Image.Input("image", tooltip="Reference image or a batch of one size; give the original, unscaled."),
                 io.Int.Input(
                     "token_budget",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="About how many tokens the picture becomes. 0 is the checkpoint's own number (512 as "
+                    tooltip="About how many tokens the image becomes. 0 is the checkpoint's own number (512 as "
                     "published); the published setting with a text prompt is 256.",
                 ),
             ],

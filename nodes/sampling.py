@@ -33,7 +33,7 @@ class Qwen2VLFluxSize(CheckedNode):
                 io.Combo.Input(
                     "aspect_ratio",
                     options=list(PUBLISHED_SIZES),
-                    tooltip="Shape of the picture; at size 1024: "
+                    tooltip="Shape of the image; at size 1024: "
                     + ", ".join(f"{name} {width}×{height}" for name, (width, height) in PUBLISHED_SIZES.items()),
                 ),
                 io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many variations at once."),
@@ -44,7 +44,7 @@ class Qwen2VLFluxSize(CheckedNode):
                     max=2048,
                     step=16,
                     optional=True,
-                    tooltip="Side of the 1:1 picture in pixels, the other shapes scale along: 1024 as published, 128 "
+                    tooltip="Side of the 1:1 image in pixels, the other shapes scale along: 1024 as published, 128 "
                     "for the demo checkpoint.",
                 ),
             ],
@@ -75,15 +75,21 @@ class Qwen2VLFluxSigmas(CheckedNode):
             description="The exact noise schedule of the published pipelines for a latent's size and any strength.",
             search_aliases=["flux scheduler", "denoise", "sigmas", "img2img strength"],
             inputs=[
-                io.Int.Input("steps", default=28, min=1, max=10000, tooltip="Steps at strength 1; 28 as published."),
+                io.Int.Input(
+                    "steps",
+                    default=28,
+                    min=1,
+                    max=10000,
+                    tooltip="Steps at strength 1; 28 as published, 20 are enough for demo.",
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 starts from pure noise; below, only the last share of the steps runs and more of the "
-                    "latent's picture stays. The published default for image to image is 0.8.",
+                    tooltip="1 starts from pure noise; below, only the last fraction of the steps runs and more of the "
+                    "latent's image stays. The published default for img2img is 0.8.",
                 ),
                 io.Latent.Input(
                     "latent", tooltip="The latent that will be sampled; its size sets the schedule's shift."
@@ -98,7 +104,7 @@ class Qwen2VLFluxSigmas(CheckedNode):
         if samples.ndim != 4:
             raise InputError(
                 f"The latent has the shape {list(samples.shape)}, not batch, channels, height, width; connect the "
-                "latent of one picture or a batch of pictures."
+                "latent of one image or a batch of images."
             )
         height, width = (edge * PIXELS_PER_LATENT for edge in samples.shape[-2:])
         return io.NodeOutput(torch.from_numpy(flux_sigmas(steps, strength, width, height)))
@@ -114,7 +120,7 @@ class Qwen2VLFluxPureNoise(CheckedNode):
             display_name="Qwen2VL-Flux Pure Noise",
             category=SAMPLING,
             description="Starts an empty latent from pure noise in the middle of a schedule. The published ControlNet "
-            "mode does so at every strength, by which the picture itself never enters.",
+            "mode does so at every strength, so that the image itself never enters.",
             search_aliases=["published controlnet", "noise start"],
             inputs=[
                 io.Noise.Input("noise", tooltip="Noise from RandomNoise."),

@@ -1,4 +1,4 @@
-"""Every node explains itself: in its schema, in both languages of the interface, and on a help page."""
+"""Every node explains itself: in its schema, in Chinese too, and on a help page."""
 
 from __future__ import annotations
 
@@ -7,33 +7,19 @@ import re
 from pathlib import Path
 
 import pytest
-from comfy_api.latest import io
-from pack import SCHEMAS
+from pack import NODES
 
-LANGUAGES = ("en", "zh")
+from lab.help_pages import english_words, pages
 
+# What a ComfyUI with the pack answers at /object_info, by node.
+OBJECT_INFO = {name: node.GET_NODE_INFO_V1() for name, node in NODES.items()}
 
-each_node = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-each_language = pytest.mark.parametrize("language", LANGUAGES)
+each_node = pytest.mark.parametrize("name", OBJECT_INFO)
 
 
 @pytest.fixture(scope="module")
-def locales(root: Path) -> dict[str, dict]:
-    files = {language: root / "locales" / language / "nodeDefs.json" for language in LANGUAGES}
-    return {language: json.loads(file.read_text("utf-8")) for language, file in files.items()}
-
-
-def words_of(schema: io.Schema) -> dict:
-    """A node's English texts in the format of ComfyUI's nodeDefs.json."""
-    return {
-        "display_name": schema.display_name,
-        "description": schema.description,
-        "inputs": {item.id: {"name": item.display_name or item.id, "tooltip": item.tooltip} for item in schema.inputs},
-        "outputs": {
-            str(number): {"name": item.display_name or item.io_type, "tooltip": item.tooltip}
-            for number, item in enumerate(schema.outputs)
-        },
-    }
+def chinese(root: Path) -> dict[str, dict]:
+    return json.loads((root / "locales" / "zh" / "nodeDefs.json").read_text("utf-8"))
 
 
 def leaves(words: object, path: str = "") -> dict[str, str]:
@@ -44,55 +30,60 @@ def leaves(words: object, path: str = "") -> dict[str, str]:
 
 
 @each_node
-def test_schema_says_everything(schema: io.Schema) -> None:
-    assert schema.category.startswith("Qwen2VL-Flux")
-    assert schema.search_aliases
-    for path, text in leaves(words_of(schema)).items():
+def test_schema_says_everything(name: str) -> None:
+    assert OBJECT_INFO[name]["category"].startswith("Qwen2VL-Flux")
+    assert OBJECT_INFO[name]["search_aliases"]
+    for path, text in leaves(english_words(OBJECT_INFO[name])).items():
         assert text and text == text.strip(), path
 
 
-def test_locales_cover_the_same_nodes(locales: dict[str, dict]) -> None:
-    for words in locales.values():
-        assert list(words) == list(SCHEMAS)
+@each_node
+def test_schema_uses_the_words_of_comfyui(name: str) -> None:
+    """But for what a node's choices are called."""
+    strange = re.compile(
+        r"\bpictures?\b(?! keeps)|\b(repaint|redraw)|\bshares?\b|\bline maps?\b|left open", re.IGNORECASE
+    )
+    for path, text in leaves(english_words(OBJECT_INFO[name])).items():
+        assert not strange.search(text), path
+
+
+def test_chinese_covers_the_same_nodes(chinese: dict[str, dict]) -> None:
+    assert list(chinese) == list(OBJECT_INFO)
 
 
 @each_node
-def test_english_locale_is_the_schema(schema: io.Schema, locales: dict[str, dict]) -> None:
-    assert locales["en"][schema.node_id] == words_of(schema)
-
-
-@each_node
-def test_chinese_locale_is_complete(schema: io.Schema, locales: dict[str, dict]) -> None:
-    chinese = leaves(locales["zh"][schema.node_id])
-    assert list(chinese) == list(leaves(words_of(schema)))
-    for path, text in chinese.items():
+def test_chinese_covers_every_text(name: str, chinese: dict[str, dict]) -> None:
+    translated = leaves(chinese[name])
+    assert sorted(translated) == sorted(leaves(english_words(OBJECT_INFO[name])))
+    for path, text in translated.items():
         assert text.strip(), path
         if path.endswith(("/description", "/tooltip")):
             assert re.search(r"[\u4e00-\u9fff]", text), path
 
 
-@each_language
-def test_locales_hold_no_message_syntax(locales: dict[str, dict], language: str) -> None:
+def test_chinese_holds_no_message_syntax(chinese: dict[str, dict]) -> None:
     """The interface reads these characters as placeholders, links and plurals."""
-    for path, text in leaves(locales[language]).items():
+    for path, text in leaves(chinese).items():
         assert not set(text) & set("{}@|"), path
 
 
-@each_language
-@each_node
-def test_help_page_names_every_input_and_output(root: Path, locales: dict, schema: io.Schema, language: str) -> None:
-    name = f"{schema.node_id}.md" if language == "en" else f"{schema.node_id}/{language}.md"
-    lines = (root / "web" / "docs" / name).read_text("utf-8").splitlines()
-    words = locales[language][schema.node_id]
-    assert lines[0] == f"# {words['display_name']}"
-    assert 15 <= len(lines) <= 40
-    rows = [line.split("|")[1] for line in lines if line.startswith("|")]
-    for item in schema.inputs:
-        assert any(f"`{item.id}`" in row for row in rows), item.id
-    for item in schema.outputs:
-        assert any(f"`{item.display_name or item.io_type}`" in row for row in rows), item.io_type
+def test_help_pages_are_what_the_schemas_give(root: Path, chinese: dict[str, dict]) -> None:
+    docs, seen = root / "web" / "docs", set()
+    for path, page in pages(OBJECT_INFO, chinese, docs):
+        assert path.read_text("utf-8") == page, f"{path.relative_to(root)} is not in step; run python3 dev.py help"
+        assert 15 <= len(page.splitlines()) <= 40, path.relative_to(root)
+        seen.add(path)
+    assert seen == set(docs.rglob("*.md"))
 
 
-def test_there_is_no_page_without_a_node(root: Path) -> None:
-    pages = {path.relative_to(root / "web" / "docs").as_posix() for path in (root / "web" / "docs").rglob("*.md")}
-    assert pages == {name for node in SCHEMAS for name in (f"{node}.md", f"{node}/zh.md")}
+def test_help_pages_keep_what_is_written(root: Path, chinese: dict[str, dict], tmp_path: Path) -> None:
+    """A text that changes in the schema changes on the page, and nothing else does; a new node gets a page."""
+    name = "GridDotFocus"
+    node = {name: OBJECT_INFO[name]}
+    written = (root / "web" / "docs" / f"{name}.md").read_text("utf-8")
+    (tmp_path / f"{name}.md").write_text(written.replace(OBJECT_INFO[name]["description"], "Old."), "utf-8")
+    renewed = dict(pages(node, chinese, tmp_path))
+    assert renewed[tmp_path / f"{name}.md"] == written
+    fresh = renewed[tmp_path / name / "zh.md"]
+    assert fresh.startswith(f"# {chinese[name]['display_name']}\n\n{chinese[name]['description']}\n\n## ")
+    assert fresh.count("\n| ") == 4 + 2 + 2 * 2 and fresh.endswith("\n## 提示\n")

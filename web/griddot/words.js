@@ -3,8 +3,8 @@
 import { languages } from "../panels/words.js";
 
 const ENGLISH = {
-  panel: "Focus dots over the reference picture",
-  canvas: "Picture with focus dots. Enter adds a dot, Page Up and Page Down choose one, arrow keys move it, plus and minus change its radius, Delete removes it.",
+  panel: "Focus dots over the reference image",
+  canvas: "Image with focus dots. Enter adds a dot, Page Up and Page Down choose one, arrow keys move it, plus and minus change its radius, Delete removes it.",
   point: "Point: click for a dot, drag to size it",
   paint: "Paint: drag to lay dots along",
   keep: "New dots keep; press for dots that suppress",
@@ -23,7 +23,7 @@ const ENGLISH = {
   edges: "All but the centre",
   x: "Centre from the left, 0 to 1 (center_x)",
   y: "Centre from the top, 0 to 1 (center_y)",
-  r: "Radius as a share of the shorter side (radius); of the brush while painting",
+  r: "Radius as a fraction of the shorter side (radius); of the brush while painting",
   w: "Weight: 1 keeps, -1 suppresses, 0 is off",
   hintPoint: "Click to point · drag for size · Shift suppresses",
   hintSuppress: "Click to suppress · drag for size · Shift keeps",
@@ -33,8 +33,8 @@ const ENGLISH = {
   hintSelected: "Arrows move · + − radius · Alt-drag: radius · Delete",
   hintHandle: "Drag: radius {r}",
   hintMove: "x {x} · y {y}",
-  hintEmpty: "The whole picture counts. Click what matters.",
-  hintNoPicture: "Connect a picture, or run once, to see it here.",
+  hintEmpty: "The whole image counts. Click what matters.",
+  hintNoPicture: "Connect an image, or run once, to see it here.",
   hintMask: "The mask joins in after a run.",
   hintLinked: "The dots come from another node.",
   hintBroken: "Mend the text below, or remove all dots.",
@@ -50,8 +50,8 @@ const ENGLISH = {
 };
 
 const CHINESE = {
-  panel: "参考图上的聚焦点",
-  canvas: "带聚焦点的图片。回车添加点，Page Up 和 Page Down 选择点，方向键移动，加减号改变半径，Delete 删除。",
+  panel: "参考图像上的聚焦点",
+  canvas: "带聚焦点的图像。回车添加点，Page Up 和 Page Down 选择点，方向键移动，加减号改变半径，Delete 删除。",
   point: "点选：单击放一个点，拖动定大小",
   paint: "涂抹：拖动沿途放点",
   keep: "新点为保留；按下改为抑制",
@@ -80,8 +80,8 @@ const CHINESE = {
   hintSelected: "方向键移动 · + − 半径 · Alt 拖动：半径 · Delete",
   hintHandle: "拖动：半径 {r}",
   hintMove: "x {x} · y {y}",
-  hintEmpty: "整张图都起作用。单击重要之处。",
-  hintNoPicture: "连接图片或运行一次后在此显示。",
+  hintEmpty: "整幅图像都起作用。单击重要之处。",
+  hintNoPicture: "连接图像或运行一次后在此显示。",
   hintMask: "遮罩在运行后显示。",
   hintLinked: "点来自其他节点。",
   hintBroken: "请修正下面的文本，或删除所有点。",
