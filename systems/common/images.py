@@ -20,7 +20,7 @@ def check_picture(image: torch.Tensor) -> torch.Tensor:
     """An IMAGE [B, H, W, C] as RGB; raises InputError for what is not a picture of finite numbers."""
     if image.ndim != 4 or 0 in image.shape:
         raise InputError(
-            f"The image has the shape {list(image.shape)}, not batch, height, width, channels; load a picture."
+            f"The image has the shape {list(image.shape)}, not batch, height, width, channels; load an image."
         )
     if not torch.isfinite(image).all():
         raise InputError("The image holds values that are not numbers (NaN or infinity); check the node it comes from.")
@@ -53,7 +53,7 @@ def prepare_mask(
         raise InputError("The mask holds values that are not numbers (NaN or infinity); check the node it comes from.")
     if len(mask) not in (1, len(image)):
         raise InputError(
-            f"There are {len(mask)} masks for {len(image)} pictures; connect one mask, or one for each picture."
+            f"There are {len(mask)} masks for {len(image)} images; connect one mask, or one for each image."
         )
     size = image.shape[2], image.shape[1]
     blocks = []
@@ -72,26 +72,26 @@ def _nothing_left(values: np.ndarray, size: tuple[int, int], aspect_ratio: str, 
     painted = values > 0 if soft else values >= WHITE
     if not values.any():
         return (
-            "is empty, so nothing would be repainted; paint the part to change in the mask editor (right click on Load "
+            "is empty, so nothing would be inpainted; paint the part to change in the mask editor (right click on Load "
             "Image), or connect another mask."
         )
     if not painted.any():
         return (
             f"is too faint: it is {values.max() / 255:.3f} at most and is cut at one half, so nothing would be "
-            "repainted; paint it white, or switch soft_mask on."
+            "inpainted; paint it white, or switch soft_mask on."
         )
     share = _over(Image.fromarray(painted.astype(np.float32)), size, aspect_ratio, side, Image.Resampling.BOX)
     if not np.asarray(share).any():
         return (
-            f"lies outside the middle that aspect_ratio {aspect_ratio} keeps, so nothing would be repainted; paint "
+            f"lies outside the middle that aspect_ratio {aspect_ratio} keeps, so nothing would be inpainted; paint "
             f"nearer to the middle, or choose {PICTURE}."
         )
     if soft:
-        return "is too faint, so nothing would be repainted; paint it brighter or broader."
+        return "is too faint, so nothing would be inpainted; paint it brighter or broader."
     pixels = math.ceil(2 * LATENT_STEP * max(1.0, min(size[0] / share.width, size[1] / share.height)))
     return (
         "is too thin: each 8x8 pixels for FLUX take the value of the upper left one, and it covers none of these, so "
-        f"nothing would be repainted; paint at least {pixels} pixels of the picture broad, or widen it with Grow Mask."
+        f"nothing would be inpainted; paint at least {pixels} pixels of the image broad, or widen it with Grow Mask."
     )
 
 

@@ -37,7 +37,7 @@ def fitted_sizes(width: int, height: int, side: int = PUBLISHED_SIDE) -> tuple[t
     first = tuple(int(edge * scale) // LATENT_STEP * LATENT_STEP for edge in (width, height))
     if min(first) < STEP:
         raise InputError(
-            f"The picture is {width}x{height} pixels and would come to {first[0]}x{first[1]}, where FLUX needs {STEP} "
+            f"The image is {width}x{height} pixels and would come to {first[0]}x{first[1]}, where FLUX needs {STEP} "
             "at least; take a larger one, or one less narrow."
         )
     return first, tuple(edge // STEP * STEP for edge in first)

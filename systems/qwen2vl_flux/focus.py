@@ -96,7 +96,7 @@ def pool_mask(mask: torch.Tensor, rows: int, columns: int, pictures: int) -> tor
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or 0 in mask.shape or mask.shape[0] not in (1, pictures):
         raise InputError(
-            f"The focus mask has the shape {list(mask.shape)} for {pictures} picture(s); give one, or one for each."
+            f"The focus mask has the shape {list(mask.shape)} for {pictures} image(s); give one, or one for each."
         )
     if not torch.isfinite(mask).all():
         raise InputError("The focus mask holds values that are not numbers (NaN or infinity); give a mask of 0 to 1.")
@@ -125,8 +125,8 @@ def apply_focus(tokens: ImageTokens, weights: torch.Tensor, mode: str) -> ImageT
     kept = flat > 0
     if not kept.any(dim=1).all():
         raise InputError(
-            "The focus leaves nothing of the picture; add a dot, enlarge its r, or give a mask that is white where it "
-            "should keep (the mask of a picture without transparency is black)."
+            "The focus leaves nothing of the image; add a dot, enlarge its r, or give a mask that is white where it "
+            "should keep (the mask of an image without transparency is black)."
         )
     if mode == "attention":
         flat = flat.expand(len(tokens.embeddings), -1)
@@ -136,7 +136,7 @@ def apply_focus(tokens: ImageTokens, weights: torch.Tensor, mode: str) -> ImageT
         return weighted
     if not (kept == kept[:1]).all():
         raise InputError(
-            "The focus mask keeps different tokens in the pictures of the batch, and mode drop needs the same ones; "
+            "The focus mask keeps different tokens in the images of the batch, and mode drop needs the same ones; "
             "use mode scale or one mask for all."
         )
     return weighted.only(kept[0])

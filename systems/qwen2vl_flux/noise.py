@@ -28,7 +28,7 @@ class PureNoise:
         """Noise of the latent's shape, divided by the first sigma."""
         if latent["samples"].count_nonzero():
             raise InputError(
-                "The latent holds a picture, and pure noise leaves no place for it; connect an empty latent, or take "
+                "The latent holds an image, and pure noise leaves no place for it; connect an empty latent, or take "
                 "out Qwen2VL-Flux Pure Noise."
             )
         return self.noise.generate_noise(latent) / self.first_sigma

@@ -44,7 +44,7 @@ def encoder_size(height: int, width: int, factor: int, pixels: int) -> tuple[int
     """
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise InputError(
-            f"The picture is {width}x{height} pixels, and Qwen2-VL reads nothing longer than {MAX_ASPECT}:1; "
+            f"The image is {width}x{height} pixels, and Qwen2-VL reads nothing longer than {MAX_ASPECT}:1; "
             "crop it or pad it first."
         )
     rows, columns = round(height / factor) * factor, round(width / factor) * factor

@@ -59,8 +59,8 @@ def concat_tokens(one: ImageTokens, other: ImageTokens) -> ImageTokens:
     counts = {len(one.embeddings), len(other.embeddings)}
     if len(counts - {1}) > 1:
         raise InputError(
-            f"The tokens are of {len(one.embeddings)} and {len(other.embeddings)} pictures; join equal batches, or "
-            "one picture to a batch."
+            f"The tokens are of {len(one.embeddings)} and {len(other.embeddings)} images; join equal batches, or "
+            "one image to a batch."
         )
 
     def both(values: torch.Tensor, more: torch.Tensor) -> torch.Tensor:

@@ -1035,7 +1035,7 @@ def test_before_and_after_a_run(desk: Desk, server: ComfyServer) -> None:
     """A smooth map first, then that of the tokens; another picture takes the grid away again."""
     page = desk.page
     until(lambda: yellow(desk.pixel(0.29, 0.74)))
-    desk.hints("whole picture")
+    desk.hints("whole image")
     desk.text = text_of(dot(0.72, 0.32, r=random.uniform(0.4, 0.41)))
     until(lambda: desk.pixel(0.28, 0.55)[0] < 140)  # in the shade now
     smooth = desk.drawn()
@@ -1250,7 +1250,7 @@ def test_where_the_picture_comes_from(desk: Desk, server: ComfyServer, kind: str
     desk.text = unseen()
     until(lambda: seen() == before)
     if after is None:
-        desk.hints("Connect a picture")
+        desk.hints("Connect an image")
         return
     run(desk.page, server)
     until(lambda: seen() == after)

@@ -298,7 +298,7 @@ def test_pixels(desk: Desk) -> None:
     desk.drag((0.3, 0.65), (0.2, 0.2))
     assert desk.box == written and desk.text != points_of(place)
     desk.box = f"[0, 0, {SIDE + 1}, 10]"
-    assert "outside of the picture of 1536 x 1536 pixels" in desk.root.get_by_role("alert").inner_text()
+    assert "outside of the image of 1536 x 1536 pixels" in desk.root.get_by_role("alert").inner_text()
 
 
 RESIZE = """() => {
@@ -322,7 +322,7 @@ def test_pixels_of_a_size_that_is_not_known(desk: Desk, server: ComfyServer) -> 
     desk.page.evaluate(CHOOSE, [desk.id, "pixels"])
     desk.page.evaluate(RESIZE)
     desk.text = '[{"x": 150, "y": 3}]'
-    desk.hints("picture's size")
+    desk.hints("image's size")
     desk.click(0.5, 0.5)
     desk.press("Delete", "Enter")
     assert desk.text == '[{"x": 150, "y": 3}]'

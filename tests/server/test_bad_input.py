@@ -218,15 +218,15 @@ FAILED = {
             "masks": node("ImageToMask", image=["three", 0], channel="red"),
             "focus.mask": ["masks", 0],
         },
-        "GridDotFocus", "the shape [3, 64, 64] for 1 picture(s)", "give one, or one for each",
+        "GridDotFocus", "the shape [3, 64, 64] for 1 image(s)", "give one, or one for each",
     ),
     "a mask that drops everything": (
         {**HALF, "focus.mask": ["black", 0], "focus.mode": "drop"},
-        "GridDotFocus", "leaves nothing of the picture", "add a dot, enlarge its r",
+        "GridDotFocus", "leaves nothing of the image", "add a dot, enlarge its r",
     ),
     "dots that drop everything": (
         {"focus.dots": '[{"x": 1, "y": 1, "r": 0.0001}]', "focus.mode": "drop"},
-        "GridDotFocus", "leaves nothing of the picture", "add a dot, enlarge its r",
+        "GridDotFocus", "leaves nothing of the image", "add a dot, enlarge its r",
     ),
     "two pictures that would keep different tokens": (
         {
@@ -242,7 +242,7 @@ FAILED = {
             "focus.mask": ["masks", 0],
             "focus.mode": "drop",
         },
-        "GridDotFocus", "keeps different tokens in the pictures", "use mode scale or one mask for all",
+        "GridDotFocus", "keeps different tokens in the images", "use mode scale or one mask for all",
     ),
     "focus after a drop": (
         {
@@ -299,7 +299,7 @@ FAILED = {
             "sigmas.latent": ["video", 0],
             "focus_save": shown("any", "sigmas", 0),
         },
-        "Qwen2VLFluxSigmas", "the shape [1, 16, 2, 8, 8]", "connect the latent of one picture",
+        "Qwen2VLFluxSigmas", "the shape [1, 16, 2, 8, 8]", "connect the latent of one image",
     ),
     "sigmas of strength NaN": (
         {"sigmas.strength": "nan", "focus_save": shown("any", "sigmas", 0)},

@@ -165,7 +165,7 @@ FAILED = {
         "Qwen2VLFluxPrepareImage", "The mask is too thin", "paint at least 64 pixels",
     ),
     "three masks for one picture": (
-        {**masks(3), **PREPARED}, "Qwen2VLFluxPrepareImage", "There are 3 masks for 1 pictures", "one for each picture",
+        {**masks(3), **PREPARED}, "Qwen2VLFluxPrepareImage", "There are 3 masks for 1 images", "one for each image",
     ),
     "a narrow strip": (strip(1000, 12), "Qwen2VLFluxPrepareImage", "1000x12 pixels", "take a larger one"),
     "a pixel": (strip(1, 1), "Qwen2VLFluxPrepareImage", "1x1 pixels", "take a larger one"),
@@ -182,7 +182,7 @@ FAILED = {
     ),
     "pure noise over a picture": (
         {**PURE, "sample.noise": ["pure", 0], "save": shown("image", "decode", 0)},
-        "SamplerCustomAdvanced", "The latent holds a picture", "connect an empty latent",
+        "SamplerCustomAdvanced", "The latent holds an image", "connect an empty latent",
     ),
     "pure noise without a step": (
         {**PURE, "sigmas.strength": 0.0}, "Qwen2VLFluxPureNoise", "no step to begin with", "raise the strength",

@@ -644,7 +644,7 @@ def test_flags_reach_as_far_as_the_nodes(client, folder, monkeypatch, flag, node
     "picture, complaint",
     [
         ("text.png", "LoadImage (node 'image') failed: "),
-        ("strip.png", "Qwen2VLEncode (node 'encode') failed: The picture is 4000x4 pixels"),
+        ("strip.png", "Qwen2VLEncode (node 'encode') failed: The image is 4000x4 pixels"),
     ],
 )
 def test_a_failing_node(command, folder, picture, complaint):

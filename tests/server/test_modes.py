@@ -134,7 +134,7 @@ def test_a_painted_mask_is_the_same_as_a_mask_file(client, reference, mask, root
 
 
 def test_an_unpainted_picture(client, reference):
-    with pytest.raises(NodeFailed, match="The mask is empty, so nothing would be repainted"):
+    with pytest.raises(NodeFailed, match="The mask is empty, so nothing would be inpainted"):
         client.run(inpaint(reference, PAINTED, steps=1))
 
 

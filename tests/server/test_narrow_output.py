@@ -118,7 +118,7 @@ FAILING: dict[str, tuple[Callable[[], dict], str, str]] = {
     "a line break in a shard's name": (lambda: tokens("a line break"), r"(a\n\u96ea.safetensors)", "download the"),
     "letters beyond the output in a shard's name": (lambda: tokens("snow"), r"(\u96ea.safetensors)", "download the"),
     "letters beyond the output in an entry": (lambda: tokens("garbled"), r"'\xd7\xd7", "download it again"),
-    "our own letters": (lambda: tokens("demo", 1300, 4), "The picture is 1300x4 pixels", "crop it or pad it first"),
+    "our own letters": (lambda: tokens("demo", 1300, 4), "The image is 1300x4 pixels", "crop it or pad it first"),
 }
 
 

@@ -112,7 +112,7 @@ def test_pixels_outside_of_the_picture(client, graph):
     with pytest.raises(NodeFailed) as raised:
         client.run(changed(graph, outside))
     assert raised.value.node_id == "segment"
-    assert "Point 1 reaches to 300, 198, outside of the picture of 301 x 197" in one_sentence(raised.value.message)
+    assert "Point 1 reaches to 300, 198, outside of the image of 301 x 197" in one_sentence(raised.value.message)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_mask_for_all_and_one_for_each():
 @pytest.mark.parametrize(
     "mask, thing, remedy",
     [
-        (torch.ones(2, 8, 8), "the shape [2, 8, 8] for 3 picture(s)", "give one, or one for each"),
+        (torch.ones(2, 8, 8), "the shape [2, 8, 8] for 3 image(s)", "give one, or one for each"),
         (torch.ones(1, 1, 8, 8), "the shape [1, 1, 8, 8]", "give one, or one for each"),
         (torch.ones(8), "the shape [8]", "give one, or one for each"),
         (torch.ones(0, 8), "the shape [1, 0, 8]", "give one, or one for each"),
@@ -189,7 +189,7 @@ def test_a_weight_for_each_picture():
 def test_a_focus_on_nothing(mode):
     one_of_two = torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]])
     for weights in (torch.zeros(1, 1, 2), one_of_two):
-        with pytest.raises(InputError, match="leaves nothing of the picture"):
+        with pytest.raises(InputError, match="leaves nothing of the image"):
             apply_focus(tokens_of(torch.ones(2, 2, 1), rows=1), weights, mode)
 
 

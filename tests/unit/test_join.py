@@ -49,7 +49,7 @@ def test_no_focus_afterwards_even_if_the_number_fits() -> None:
     "one, other, said",
     [
         (tokens_of(1, 2), tokens_of(1, 2, "another"), "use one Load Qwen2VL Encoder for both"),
-        (tokens_of(2, 2), tokens_of(3, 2), "2 and 3 pictures"),
+        (tokens_of(2, 2), tokens_of(3, 2), "2 and 3 images"),
     ],
 )
 def test_what_does_not_fit(one: ImageTokens, other: ImageTokens, said: str) -> None:

@@ -251,8 +251,8 @@ BAD = {
         lambda: masked(torch.stack([torch.ones(64, 64), torch.zeros(64, 64)]), 2),
         "Mask 2 of 2 is empty",
     ),
-    "two masks for one picture": (lambda: masked(torch.ones(2, 64, 64)), "2 masks for 1 pictures"),
-    "two masks for three": (lambda: masked(torch.ones(2, 64, 64), 3), "2 masks for 3 pictures"),
+    "two masks for one picture": (lambda: masked(torch.ones(2, 64, 64)), "2 masks for 1 images"),
+    "two masks for three": (lambda: masked(torch.ones(2, 64, 64), 3), "2 masks for 3 images"),
 }
 
 

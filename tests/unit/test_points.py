@@ -211,7 +211,7 @@ def test_pixels_outside_of_the_picture(points, boxes, thing):
     with pytest.raises(InputError) as raised:
         in_fractions(points, boxes, height=200, width=300)
     sentence = one_sentence(raised.value)
-    assert thing in sentence and "outside of the picture of 300 x 200 pixels" in sentence
+    assert thing in sentence and "outside of the image of 300 x 200 pixels" in sentence
 
 
 @pytest.mark.parametrize("parse, name", [(parse_points, "points"), (parse_boxes, "boxes")])

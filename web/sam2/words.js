@@ -3,8 +3,8 @@
 import { languages } from "../panels/words.js";
 
 const ENGLISH = {
-  panel: "Points and boxes over the picture",
-  canvas: "Picture with points and boxes. Enter adds a point, Page Up and Page Down choose a mark, arrow keys move it, Delete removes it.",
+  panel: "Points and boxes over the image",
+  canvas: "Image with points and boxes. Enter adds a point, Page Up and Page Down choose a mark, arrow keys move it, Delete removes it.",
   keep: "New points lie on the object; press for points beside it",
   suppress: "New points lie beside the object; press for points on it",
   clear: "Remove all points and boxes",
@@ -16,10 +16,10 @@ const ENGLISH = {
   hintOnPoint: "Drag moves · click removes · Shift-click turns",
   hintOnBox: "Drag moves · a corner resizes · right click removes",
   hintSelected: "Arrows move · Delete removes",
-  hintNoPicture: "Connect a picture, or run once, to see it here.",
+  hintNoPicture: "Connect an image, or run once, to see it here.",
   hintLinked: "Points and boxes come from another node.",
   hintBroken: "Mend the text below, or remove all points and boxes.",
-  hintSize: "Pixels need the picture's size: put Preview Image beside it, and run.",
+  hintSize: "Pixels need the image's size: put Preview Image beside it, and run.",
   hintCoordinates: "The coordinates come from another node; write the text by hand.",
   chosenPoint1: "Mark {number} of {count}: point on the object, x {x}, y {y}",
   chosenPoint0: "Mark {number} of {count}: point beside the object, x {x}, y {y}",
@@ -34,16 +34,16 @@ const ENGLISH = {
   errorMissing: "Point {number} has no {key}; a point needs x and y, like {example}.",
   errorLabel: "label of point {number} is {value}; it must be 1 (keep) or 0 (leave out).",
   errorPointNumber: "{key} of point {number} is a JSON {kind}, not a number; write points like {example}.",
-  errorPointRange_fraction: "{key} of point {number} is {value}; it must be from 0 to 1, a share of the picture's width or height.",
-  errorPointRange_pixels: "{key} of point {number} is {value}; it must be 0 or more, in pixels from the picture's top left.",
+  errorPointRange_fraction: "{key} of point {number} is {value}; it must be from 0 to 1, a fraction of the image's width or height.",
+  errorPointRange_pixels: "{key} of point {number} is {value}; it must be 0 or more, in pixels from the image's top left.",
   errorBox: "Box {number} is a JSON {kind}, not a list; write a box as [left, top, right, bottom] like {example}.",
   errorValues: "Box {number} has {count} values, not 4; write a box as [left, top, right, bottom] like {example}.",
   errorSide: "Box {number} has no number {key}; write a box as [left, top, right, bottom], or as an object of x, y, width and height.",
   errorArea: "Box {number} has no area, {value}; left must be below right and top below bottom.",
   errorBoxNumber: "{key} of box {number} is a JSON {kind}, not a number; write a box as [left, top, right, bottom] like {example}.",
-  errorBoxRange_fraction: "{key} of box {number} is {value}; it must be from 0 to 1, a share of the picture's width or height.",
-  errorBoxRange_pixels: "{key} of box {number} is {value}; it must be 0 or more, in pixels from the picture's top left.",
-  errorOutside: "{list} {number} reaches to {x}, {y}, outside of the picture of {width} x {height} pixels; move it inside, or connect the picture that it was made for.",
+  errorBoxRange_fraction: "{key} of box {number} is {value}; it must be from 0 to 1, a fraction of the image's width or height.",
+  errorBoxRange_pixels: "{key} of box {number} is {value}; it must be 0 or more, in pixels from the image's top left.",
+  errorOutside: "{list} {number} reaches to {x}, {y}, outside of the image of {width} x {height} pixels; move it inside, or connect the image that it was made for.",
 };
 
 const CHINESE = {

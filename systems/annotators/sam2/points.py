@@ -93,8 +93,8 @@ def in_fractions(
     for name, x, y in farthest:
         if x > width or y > height:
             raise InputError(
-                f"{name} reaches to {x:g}, {y:g}, outside of the picture of {width} x {height} pixels; move it inside, "
-                "or connect the picture that it was made for."
+                f"{name} reaches to {x:g}, {y:g}, outside of the image of {width} x {height} pixels; move it inside, "
+                "or connect the image that it was made for."
             )
     return (
         tuple(Point(point.x / width, point.y / height, point.label) for point in points),
@@ -174,7 +174,7 @@ def _place(name: str, value: object, coordinates: str, like: str) -> float:
         raise InputError(f"{name} is a JSON {kind(value)}, not a number; {like}.")
     if coordinates == "pixels":
         if not (value >= 0 and math.isfinite(value)):
-            raise InputError(f"{name} is {value}; it must be 0 or more, in pixels from the picture's top left.")
+            raise InputError(f"{name} is {value}; it must be 0 or more, in pixels from the image's top left.")
     elif not 0 <= value <= 1:
-        raise InputError(f"{name} is {value}; it must be from 0 to 1, a share of the picture's width or height.")
+        raise InputError(f"{name} is {value}; it must be from 0 to 1, a fraction of the image's width or height.")
     return value

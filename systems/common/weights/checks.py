@@ -52,7 +52,7 @@ def warn_of_nan(file: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> None
     broken = [name for name, values in tensors if not _total(values).isfinite()]
     if broken:
         logging.warning(
-            "%s", plain(f"{file} holds NaN or infinity in {some(broken)}; pictures come out black or wrong, {AGAIN}.")
+            "%s", plain(f"{file} holds NaN or infinity in {some(broken)}; images come out black or wrong, {AGAIN}.")
         )
 
 
