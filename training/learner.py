@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .checkpoints import within
 from .ema import Ema
+from .names import within
 
 
 class Learner:

@@ -7,31 +7,33 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from systems.common.errors import InputError, plain
 
 from . import checkpoints
-from .batches import Batch, Batches, generator_for
+from .checkpoints import Export
 from .curve import draw_curve
+from .generators import generator_for
 from .learner import Learner
 from .output import Output
 from .progress import Diverged, Progress
-from .qwen2vl_flux.flow import Objective
-from .qwen2vl_flux.networks import Networks
+from .protocols import Batch, Batches, Networks, Objective
 from .recipe import Recipe
 from .schedule import Trapezoid
 
 logger = logging.getLogger(__name__)
 
+# A function that makes the optimisers of the trainable parameters, which come by name.
+NewOptimizers = Callable[[Mapping[str, nn.Parameter]], Sequence[Optimizer]]
+# The ways of splitting a model over GPUs that this trainer does not offer.
 SPLIT = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
-# How long processes wait for each other, such as for the one that writes tens of gigabytes to a slow disk.
+# The time that processes wait for each other, such as for the one that writes tens of gigabytes to a slow disk.
 PATIENCE = timedelta(hours=6)
 
 
@@ -40,10 +42,10 @@ def train(
     networks: Networks,
     batches: Batches,
     objective: Objective,
-    base: Path,
     output: Output,
     *,
-    optimizers: Sequence[Optimizer] = (),
+    optimizers: NewOptimizers,
+    export: Export,
     schedule: Callable[[int], float] | None = None,
     sample: Callable[[Networks, int], None] | None = None,
     settings: Mapping[str, object] | None = None,
@@ -52,10 +54,9 @@ def train(
 ) -> None:
     """Train what requires gradients in `networks` and `objective`; checkpoints, samples and a log go to `output`.
 
-    base: the checkpoint folder in the published layout that `networks` were read from; checkpoints are made like it.
-    optimizers: over the trainable parameters, with learning rates that `schedule` (a factor by step) multiplies;
-    without them AdamW and the trapezoid of the recipe. sample: makes pictures of the networks after so many steps, on
-    the main process. settings: what else must be the same for a run to go on; plain JSON values.
+    optimizers: with learning rates that `schedule` (a factor by step) multiplies, the trapezoid of the recipe if not
+    given. export: writes the published folder of a checkpoint. sample: makes images of the networks after so many
+    steps, on the main process. settings: what else must be the same for a run to go on; plain JSON values.
     resume: go on from the newest checkpoint. Raises InputError and CheckpointError, in one sentence each, and OSError;
     when it is the data, the log or a sample that fails, what has been learnt until then is saved first.
     """
@@ -68,8 +69,7 @@ def train(
     own = dict(heads.named_parameters(prefix="objective")) if heads else {}
     if not trainable and not own:
         raise InputError("Nothing in the networks requires gradients; let at least one parameter train.")
-    optimizers = list(optimizers) or [adamw(recipe, {**trainable, **own})]
-    learner = Learner(trainable, own, optimizers, recipe.ema)
+    learner = Learner(trainable, own, optimizers({**trainable, **own}), recipe.ema)
     record = {"recipe": asdict(recipe), "processes": accelerator.num_processes, **(settings or {})}
     start = checkpoints.load(output, learner, record) if resume else 0
     progress = Progress(output.log, start, recipe.steps, accelerator)
@@ -81,7 +81,7 @@ def train(
             return
         if not learner.is_finite:
             raise Diverged("A weight is no number", done)
-        logger.info("Saved %s", plain(checkpoints.save(output, done, learner, base, record)))
+        logger.info("Saved %s", plain(checkpoints.save(output, done, learner, export, record)))
 
     done = start
     try:
@@ -156,20 +156,8 @@ def new_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def adamw(recipe: Recipe, trained: Mapping[str, nn.Parameter]) -> Optimizer:
-    """The published optimiser: one learning rate for FLUX, one for the connector (and what is not named here), one
-    for the encoder."""
-    rates = {"flux": recipe.flux_lr, "connector": recipe.connector_lr, "qwen": recipe.qwen_lr}
-    groups: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in trained.items():
-        part = name.split(".")[0]
-        groups.setdefault(part if part in rates else "connector", []).append(parameter)
-    listed = [{"params": parameters, "lr": rates[part]} for part, parameters in groups.items()]
-    return AdamW(listed, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
-
-
 def trapezoid(recipe: Recipe) -> Trapezoid:
-    """The published schedule over the steps of a recipe."""
+    """The schedule over the steps of a recipe."""
     return Trapezoid(recipe.steps, round(recipe.warm_up * recipe.steps), round(recipe.decay * recipe.steps))
 
 

@@ -14,7 +14,8 @@ from diffusers import FluxControlNetModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from training.batches import Batch, generator_for
+from training.generators import generator_for
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder
 from training.qwen2vl_flux.flow import flow_loss, mixed
 from training.qwen2vl_flux.networks import Networks, image_ids, packed_latents

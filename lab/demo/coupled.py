@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from systems.common.schedules import flux_sigmas
-from training.batches import Batch, generator_for
+from training.generators import generator_for
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.flow import mixed
 
 from ..world.scenes import MOST_OBJECTS, UNIT, Scenes, cells, even_layout, in_parts, random_layout, render

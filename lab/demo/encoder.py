@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from systems.qwen2vl_flux.checkpoint import Qwen2VLConfig
-from training.batches import Patches
+from training.qwen2vl_flux.batch import Patches
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder, new_parts
 
 from ..world.references import Source, random_source, seen

@@ -6,9 +6,10 @@ import argparse
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +21,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import T5EncoderModel
 
 from systems.qwen2vl_flux.checkpoint import read_config
-from training.batches import Batches, generator_for
+from training.generators import generator_for
 from training.output import Output
-from training.qwen2vl_flux.flow import Objective
+from training.protocols import Batches, Objective
+from training.qwen2vl_flux.checkpoint import export
 from training.qwen2vl_flux.networks import Networks, read_networks
-from training.recipe import Recipe
-from training.trainer import train
+from training.qwen2vl_flux.recipe import Qwen2VLFluxRecipe
+from training.trainer import NewOptimizers, train
 
 from ..world import pictures
 from ..world.references import SIZES
@@ -35,7 +37,7 @@ from .stored import write
 
 SEED = 2026
 
-SQUARE = Recipe(
+SQUARE = Qwen2VLFluxRecipe(
     steps=6000, batch_size=48, accumulation=1, max_norm=1.0, ema=0.998, gradient_checkpointing=False,
     seed=SEED, log_every=50, save_every=500, sample_every=1000,
 )  # fmt: skip
@@ -54,12 +56,12 @@ WEIGHED = pairs.Mixture(copies=(1, 2, 2), focused=0.25)
 SQUARES_COPIES = 3
 COUPLED = replace(SQUARE, steps=1800, seed=SEED + 1)
 COUPLED_RATE, COUPLED_TURN = 8e-4, 0.3
-PROMPTS = Recipe(
+PROMPTS = Qwen2VLFluxRecipe(
     steps=150, batch_size=12, accumulation=1, max_norm=1.0, gradient_checkpointing=False,
     seed=SEED + 2, log_every=25, save_every=0, sample_every=0,
 )  # fmt: skip
 PROMPTS_RATE = 3e-2
-CONTROL = Recipe(
+CONTROL = Qwen2VLFluxRecipe(
     steps=1600, batch_size=32, accumulation=1, max_norm=1.0, gradient_checkpointing=False,
     seed=SEED + 3, log_every=50, save_every=400, sample_every=0,
 )  # fmt: skip
@@ -176,17 +178,17 @@ def mostly_squares(chunks: list[AnyChunk]) -> list[AnyChunk]:
     return chunks + (SQUARES_COPIES - 1) * squares(chunks)
 
 
-def of_all_sizes(shop: Workshop, recipe: Recipe) -> pairs.Pairs:
+def of_all_sizes(shop: Workshop, recipe: Qwen2VLFluxRecipe) -> pairs.Pairs:
     chunks = mostly_squares(pairs.load_chunks(shop.place("pairs")))
     return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, WEIGHED)
 
 
 def fit_variation(
-    shop: Workshop, place: Path, base: Path, recipe: Recipe, rate: float, turn: float, batches: pairs.Pairs
+    shop: Workshop, place: Path, base: Path, recipe: Qwen2VLFluxRecipe, rate: float, turn: float, batches: pairs.Pairs
 ) -> None:
     networks = trainable(base)
     objective = variation.HintedFlow(networks)
-    optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), rate)
+    optimizers = partial(variation.optimizers, rate=rate)
     fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
@@ -200,7 +202,7 @@ def make_coupled(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     chunks = mostly_squares(coupled.load_chunks(couples))
     batches = coupled.Coupled(chunks, COUPLED.batch_size, COUPLED.seed, WEIGHED.copies)
     objective = variation.WayBack(networks)
-    optimizers = variation.optimizers(nn.ModuleList([networks, objective.heads]), COUPLED_RATE)
+    optimizers = partial(variation.optimizers, rate=COUPLED_RATE)
     schedule = variation.Cosine(COUPLED.steps, COUPLED_TURN)
     fit(shop, place, COUPLED, networks, batches, objective, base, optimizers, schedule)
 
@@ -234,12 +236,12 @@ def trainable(checkpoint: Path) -> Networks:
 def fit(
     shop: Workshop,
     place: Path,
-    recipe: Recipe,
+    recipe: Qwen2VLFluxRecipe,
     networks: Networks,
     batches: Batches,
     objective: Objective,
     base: Path,
-    optimizers: list[torch.optim.Optimizer],
+    optimizers: NewOptimizers,
     schedule: variation.Cosine,
 ) -> None:
     output = Output(place)
@@ -247,12 +249,13 @@ def fit(
     compile_blocks(networks.flux, recipe)
     with output.claim(), plain_attention():
         train(
-            recipe, networks, batches, objective, base, output,
-            optimizers=optimizers, schedule=schedule, sample=previews, resume=output.is_begun,
+            recipe, networks, batches, objective, output,
+            optimizers=optimizers, export=partial(export, base), schedule=schedule, sample=previews,
+            resume=output.is_begun,
         )  # fmt: skip
 
 
-def compile_blocks(network: FluxTransformer2DModel | FluxControlNetModel, recipe: Recipe) -> None:
+def compile_blocks(network: FluxTransformer2DModel | FluxControlNetModel, recipe: Qwen2VLFluxRecipe) -> None:
     """Let torch compile a network's blocks, if the run is long enough: passes then take two thirds of the time."""
     if recipe.steps >= LEAST_COMPILED:
         for block in (*network.transformer_blocks, *network.single_transformer_blocks):
@@ -286,9 +289,12 @@ def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> Non
     networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
     batches = prompts.Prompted(of_all_sizes(shop, PROMPTS), t5, PROMPTS.seed)
-    optimizer = torch.optim.AdamW([networks.t5_embedder.bias], lr=PROMPTS_RATE, weight_decay=0)
+
+    def adamw(trained: Mapping[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
+        return [torch.optim.AdamW(trained.values(), lr=PROMPTS_RATE, weight_decay=0)]
+
     schedule = variation.Cosine(PROMPTS.steps, 0.5)
-    fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, [optimizer], schedule)
+    fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, adamw, schedule)
 
 
 def make_hints(shop: Workshop, place: Path, generator: torch.Generator) -> None:
@@ -302,7 +308,7 @@ def make_controlnet(shop: Workshop, place: Path, generator: torch.Generator) -> 
     compile_blocks(objective.controlnet, CONTROL)
     chunks = [controlled.Chunk.load(path) for path in sorted(shop.place("hints").glob("*.safetensors"))]
     batches = controlled.Hinted(chunks, CONTROL.batch_size, CONTROL.seed)
-    optimizers = variation.optimizers(objective.controlnet, CONTROL_RATE)
+    optimizers = partial(variation.optimizers, rate=CONTROL_RATE)
     schedule = variation.Cosine(CONTROL.steps, 0.5)
     fit(shop, place, CONTROL, networks, batches, objective, base, optimizers, schedule)
     objective.controlnet.to(torch.bfloat16).save_pretrained(place / "controlnet")

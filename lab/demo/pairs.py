@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from systems.qwen2vl_flux.focus import Dot, circle
-from training.batches import Batch, generator_for
+from training.generators import generator_for
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder
 
 from ..world.references import random_source, seen

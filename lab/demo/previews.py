@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from training.batches import Batch, generator_for
+from training.generators import generator_for
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder
 from training.qwen2vl_flux.networks import Networks
 from training.qwen2vl_flux.samples import as_picture, contact_sheet

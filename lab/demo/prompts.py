@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import T5EncoderModel
 
-from training.batches import Batch, Batches, generator_for
+from training.generators import generator_for
+from training.protocols import Batches
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.flow import mixed
 from training.qwen2vl_flux.networks import Networks
 

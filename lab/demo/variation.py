@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.batches import Batch
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.flow import logit_normal, mixed
 from training.qwen2vl_flux.networks import Networks
 
@@ -74,10 +75,10 @@ def new_networks() -> Networks:
     return Networks(flux, connector)
 
 
-def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+def optimizers(parameters: Mapping[str, nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
     """Muon at MUON times the rate for the matrices of transformer blocks but for their modulation, AdamW for all else
     that trains."""
-    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    trained = {name: value for name, value in parameters.items() if value.requires_grad}
     matrices = {
         name: value
         for name, value in trained.items()

@@ -35,7 +35,7 @@ from lab.world.references import Source, seen
 from lab.world.scenes import COLOURS, KINDS, cells, random_layout, random_scenes, render
 from systems.common.schedules import flux_sigmas
 from systems.qwen2vl_flux.focus import Dot, circle
-from training.batches import Batch
+from training.qwen2vl_flux.batch import Batch
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_chunks_come_back_from_their_files(chunk, tmp_path):
 
 
 def test_muon_gets_the_blocks_matrices_and_adamw_the_rest(networks):
-    blocks, adamw = variation.optimizers(networks, 1e-3)
+    blocks, adamw = variation.optimizers(dict(networks.named_parameters()), 1e-3)
     names = {id(value): name for name, value in networks.named_parameters()}
     held = [{names[id(value)] for group in each.param_groups for value in group["params"]} for each in (blocks, adamw)]
     trained = {name for name, value in networks.named_parameters() if value.requires_grad}

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,17 @@ from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.checkpoint import open_encoder, read_linear
 from systems.qwen2vl_flux.encoder import load_qwen2vl
 from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
-from training import checkpoints
-from training.batches import Batch, Patches, generator_for
+from training.generators import generator_for
 from training.output import Output
+from training.qwen2vl_flux.batch import Batch, Patches
+from training.qwen2vl_flux.checkpoint import COMPONENTS, export
 from training.qwen2vl_flux.flow import RectifiedFlow
 from training.qwen2vl_flux.networks import Networks, read_networks
-from training.recipe import Recipe
+from training.qwen2vl_flux.optimizer import adamw
+from training.qwen2vl_flux.recipe import Qwen2VLFluxRecipe
 from training.trainer import train
 
-RECIPE = Recipe(
+RECIPE = Qwen2VLFluxRecipe(
     steps=4, accumulation=1, precision="no", gradient_checkpointing=False, save_every=2, sample_every=0,
     flux_lr=1e-3, connector_lr=1e-3, qwen_lr=1e-3,
 )  # fmt: skip
@@ -47,10 +50,19 @@ class Random:
         return Batch(torch.randn(1, 16, 4, 6, generator=generator), Patches(patches, 4, 6))
 
 
-def begin(demo: Path, output: Output, recipe: Recipe = RECIPE, resume: bool = False) -> Networks:
+def begin(demo: Path, output: Output, recipe: Qwen2VLFluxRecipe = RECIPE, resume: bool = False) -> Networks:
     networks = read_networks(demo, lambda double, single: (0, double), qwen_layers=1)
     with output.claim():
-        train(recipe, networks, Random(networks), RectifiedFlow(), demo, output, resume=resume)
+        train(
+            recipe,
+            networks,
+            Random(networks),
+            RectifiedFlow(),
+            output,
+            optimizers=lambda trained: [adamw(recipe, trained)],
+            export=partial(export, demo),
+            resume=resume,
+        )
     return networks
 
 
@@ -66,7 +78,7 @@ def test_published_layout(trained, demo):
     """The same files with the same names; the same tensors in the same shards, in the same formats; only what trained
     has changed, and to what the networks hold."""
     networks, folder = trained
-    for component in checkpoints.COMPONENTS:
+    for component in COMPONENTS:
         files = {path.relative_to(demo) for path in (demo / component).rglob("*")}
         assert {path.relative_to(folder) for path in (folder / component).rglob("*")} == files
     for prefix, opened in (
@@ -113,7 +125,7 @@ def test_unchanged_files_are_links(trained, demo):
 def test_one_tensor_of_a_projection(demo, tmp_path):
     """A bias that trained alone is written, and the weight beside it stays bit for bit."""
     own = read_linear(demo / "qwen2-vl" / "t5_embedder.pt")
-    checkpoints.export({"t5_embedder.bias": -own["bias"]}, demo, tmp_path / "made")
+    export(demo, {"t5_embedder.bias": -own["bias"]}, tmp_path / "made")
     made = read_linear(tmp_path / "made" / "qwen2-vl" / "t5_embedder.pt")
     assert torch.equal(made["weight"], own["weight"]) and torch.equal(made["bias"], -own["bias"])
 
@@ -125,9 +137,9 @@ def test_linked_folders(trained, demo, tmp_path):
     for part in ("transformer", "text_encoder_2"):
         (base / "flux" / part).rename(tmp_path / part)
         (base / "flux" / part).symlink_to(tmp_path / part, target_is_directory=True)
-    checkpoints.export(networks.trainable(), base, tmp_path / "made")
+    export(base, networks.trainable(), tmp_path / "made")
     files = [{path.relative_to(place) for path in place.rglob("*")} for place in (tmp_path / "made", demo)]
-    assert files[0] == {path for path in files[1] if path.parts[0] in checkpoints.COMPONENTS}
+    assert files[0] == {path for path in files[1] if path.parts[0] in COMPONENTS}
     trained_one = "context_embedder.weight"
     made, own = (
         WeightFiles(place / "flux/transformer", "diffusion_pytorch_model").read(trained_one, torch.float32)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import flux_reference as reference
 import pytest
 import torch
 from torch import Tensor
 
-from training.batches import Batch, Patches, generator_for
+from training.generators import generator_for
 from training.output import Output
+from training.qwen2vl_flux.batch import Batch, Patches
+from training.qwen2vl_flux.checkpoint import export
 from training.qwen2vl_flux.flow import RectifiedFlow
 from training.qwen2vl_flux.networks import Networks, read_networks
-from training.recipe import Recipe
+from training.qwen2vl_flux.recipe import Qwen2VLFluxRecipe
 from training.trainer import train
 
 LIMIT = 1e-5
-RECIPE = Recipe(steps=1, accumulation=1, precision="no", seed=3, gradient_checkpointing=False)
+RECIPE = Qwen2VLFluxRecipe(steps=1, accumulation=1, precision="no", seed=3, gradient_checkpointing=False)
 FLOW = RectifiedFlow()
 
 
@@ -74,13 +77,23 @@ def batch(networks: Networks, seed: int, focus: bool = False, prompt: bool = Fal
     )
 
 
-def trained_gradients(networks: Networks, demo, folder, *parts: Batch, recipe: Recipe = RECIPE) -> dict[str, Tensor]:
+def trained_gradients(
+    networks: Networks, demo, folder, *parts: Batch, recipe: Qwen2VLFluxRecipe = RECIPE
+) -> dict[str, Tensor]:
     """What the trainer's optimiser is given."""
     keeping = Keeping(networks.trainable())
     recipe = replace(recipe, accumulation=len(parts))
     output = Output(folder)
     with output.claim():
-        train(recipe, networks, Prepared(*parts), FLOW, demo, output, optimizers=[keeping])
+        train(
+            recipe,
+            networks,
+            Prepared(*parts),
+            FLOW,
+            output,
+            optimizers=lambda trained: [keeping],
+            export=partial(export, demo),
+        )
     return keeping.gradients
 
 

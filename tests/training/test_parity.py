@@ -16,8 +16,8 @@ from systems.qwen2vl_flux.encoder import load_qwen2vl
 from systems.qwen2vl_flux.flux import load_text_encoders, load_transformer, load_vae
 from systems.qwen2vl_flux.preprocess import patches_of
 from systems.qwen2vl_flux.prompts import encode_prompt
-from training.batches import Patches
 from training.qwen2vl_flux.autoencoder import read_autoencoder
+from training.qwen2vl_flux.batch import Patches
 from training.qwen2vl_flux.networks import read_networks
 from training.qwen2vl_flux.texts import pooled_of_nothing, read_t5
 

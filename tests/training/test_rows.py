@@ -11,7 +11,8 @@ from PIL import Image
 
 from systems.common.errors import InputError
 from systems.qwen2vl_flux.focus import Dot
-from training.rows import open_picture, picture_size, read_rows
+from training.images import image_size, open_image
+from training.qwen2vl_flux.rows import read_rows
 
 DOTS = '[{"x": 0.3, "y": 0.5, "r": 0.4, "w": 1}]'
 
@@ -67,13 +68,13 @@ def test_metadata(folder, name):
 
 
 WRONG = {
-    "empty.csv": ("", r"empty\.csv has no rows; write one for each picture"),
+    "empty.csv": ("", r"empty\.csv has no rows; write one for each image"),
     "heads.csv": ("image,prompt\n", r"heads\.csv has no rows"),
     "column.csv": (
         "picture\na.png\n",
         r"column\.csv line 2 has an unknown column 'picture'; a row knows image, prompt",
     ),
-    "missing.jsonl": ('{"prompt": "a"}', r"missing\.jsonl line 1 has no image; name its picture in the column image"),
+    "missing.jsonl": ('{"prompt": "a"}', r"missing\.jsonl line 1 has no image; name its file in the column image"),
     "blank.csv": ("image,prompt\n,words\n", r"blank\.csv line 2 has no image"),
     "gone.jsonl": (
         '{"image": "a.png"}\n{"image": "c.png"}',
@@ -114,11 +115,9 @@ def test_wrong_metadata(folder, name):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(
-        InputError, match=r"holds no picture \(\.jpg, .*\); give a folder with pictures, or metadata\.$"
-    ):
+    with pytest.raises(InputError, match=r"holds no image \(\.jpg, .*\); give a folder with images, or metadata\.$"):
         read_rows(tmp_path)
-    with pytest.raises(InputError, match=r"^There is no .*gone\.csv; give a folder of pictures, or metadata\.$"):
+    with pytest.raises(InputError, match=r"^There is no .*gone\.csv; give a folder of images, or metadata\.$"):
         read_rows(tmp_path / "gone.csv")
 
 
@@ -136,11 +135,11 @@ def test_broken_pictures(folder, kind):
     """Met in mid-run, when the rows must stay as they are, or at the start, when they need not."""
     path = broken(folder)[kind]
     for read, remedy in (
-        (open_picture, "put a whole picture of its name and shape there"),
-        (picture_size, "replace it, or take its row out"),
+        (open_image, "put a whole image of its name and shape there"),
+        (image_size, "replace it, or take its row out"),
     ):
-        if kind == "cut" and read is picture_size:
-            assert read(path, "row 7") == picture_size(folder / "a.png", "row 7")  # its head is whole
+        if kind == "cut" and read is image_size:
+            assert read(path, "row 7") == image_size(folder / "a.png", "row 7")  # its head is whole
             continue
         with pytest.raises(InputError, match=rf"{kind}\.png \(row 7\) cannot be read \(.*\); {remedy}\.$"):
             read(path, "row 7")
@@ -150,7 +149,7 @@ def test_broken_pictures(folder, kind):
 def test_no_permission(folder):
     (folder / "a.png").chmod(0)
     with pytest.raises(InputError, match=r"a\.png \(row 1\) cannot be read \(.*[Pp]ermission"):
-        picture_size(folder / "a.png", "row 1")
+        image_size(folder / "a.png", "row 1")
 
 
 def test_kinds_of_pictures(folder):
@@ -162,7 +161,7 @@ def test_kinds_of_pictures(folder):
     Image.new("RGBA", (8, 8), (10, 20, 30, 0)).save(folder / "clear.png")
     Image.new("I;16", (8, 8), 128 * 256).save(folder / "deep.png")
     Image.new("L", (8, 8), 77).save(folder / "grey.png")
-    assert picture_size(folder / "turned.jpg", "") == (20, 40) == open_picture(folder / "turned.jpg", "").size
+    assert image_size(folder / "turned.jpg", "") == (20, 40) == open_image(folder / "turned.jpg", "").size
     for name, colour in (("clear", (10, 20, 30)), ("deep", (128, 128, 128)), ("grey", (77, 77, 77))):
-        picture = open_picture(folder / f"{name}.png", "")
+        picture = open_image(folder / f"{name}.png", "")
         assert picture.mode == "RGB" and picture.getpixel((4, 4)) == colour

@@ -14,8 +14,9 @@ from PIL import Image
 
 from systems.common.schedules import flux_sigmas
 from systems.qwen2vl_flux.flux import load_transformer
-from training.batches import Batch, generator_for
 from training.curve import draw_curve
+from training.generators import generator_for
+from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.networks import read_networks
 from training.qwen2vl_flux.samples import GAP, contact_sheet
 from training.qwen2vl_flux.sampling import sample_latents

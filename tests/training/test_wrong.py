@@ -43,7 +43,7 @@ def test_data(train_script, demo, pictures, tmp_path):
         (tmp_path / name).write_text(text, encoding="latin-1")
         fails(train_script, tmp_path / "out", sentence, demo, tmp_path / name)
     (tmp_path / "empty").mkdir()
-    fails(train_script, tmp_path / "out", f"{tmp_path / 'empty'} holds no picture (", demo, tmp_path / "empty")
+    fails(train_script, tmp_path / "out", f"{tmp_path / 'empty'} holds no image (", demo, tmp_path / "empty")
     (tmp_path / "empty" / "bad.png").write_text("not a picture")
     fails(train_script, tmp_path / "out", f"{tmp_path / 'empty' / 'bad.png'} (of ", demo, tmp_path / "empty")
 
@@ -165,7 +165,7 @@ def test_a_picture_that_breaks_off(train_script, demo, pictures, tmp_path, save_
     given = ["--checkpoint", demo, "--data", data, "--output", output.root, "--steps", 7, *FLAGS, "--seed", 1]
     status, _, said = train_script(*given, "--save_every", save_every)
     assert status == 1 and said.startswith(f"train.py: {data / '3.png'} (of {data}) cannot be read (")
-    assert said.endswith("; put a whole picture of its name and shape there.\n") and said.count("\n") == 1
+    assert said.endswith("; put a whole image of its name and shape there.\n") and said.count("\n") == 1
     step, folder = output.newest()
     assert 0 < step < 7 and (folder / "training" / "state.safetensors").is_file()
     (data / "3.png").write_bytes(whole)
@@ -197,6 +197,6 @@ def test_no_place_for_samples(train_script, demo, pictures, tmp_path):
 
 def test_an_output_among_the_pictures(train_script, demo, pictures, tmp_path):
     data = Path(shutil.copytree(pictures, tmp_path / "data"))
-    sentence = f"{data / 'run'} lies in {data}, where its samples would be taken for pictures to learn from; give "
+    sentence = f"{data / 'run'} lies in {data}, where its samples would be taken for images to learn from; give "
     fails(train_script, data / "run", sentence, demo, data)
     assert not (data / "run").exists()

@@ -1,4 +1,4 @@
-"""The frozen autoencoder: pictures to FLUX's latents and back, with the very numbers that ComfyUI gives."""
+"""The frozen autoencoder: images to FLUX's latents and back, with the very numbers that ComfyUI gives."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from systems.common.weights.shards import WeightFiles
 from ..weights import fill
 from .networks import STEM
 
-# Of FLUX.1's latents.
+# The scale and the shift of FLUX.1's latents.
 SCALE, SHIFT = 0.3611, 0.1159
-# What ComfyUI's tiny autoencoder multiplies and adds by itself, stored beside its weights.
+# The names of the factor and the summand that ComfyUI's tiny autoencoder stores beside its weights.
 TINY_SCALE, TINY_SHIFT = "vae_scale", "vae_shift"
 
 
 class Autoencoder(nn.Module):
-    """Pictures [B, 3, H, W] in 0..1, H and W multiples of 16, and FLUX's latents [B, 16, H/8, W/8] after scale and
+    """Images [B, 3, H, W] in 0..1, H and W multiples of 16, and FLUX's latents [B, 16, H/8, W/8] after scale and
     shift. The posterior's mode is taken, as ComfyUI does."""
 
     def __init__(self, network: AutoencoderKL | AutoencoderTiny, scale: float = 1.0, shift: float = 0.0):
@@ -33,8 +33,8 @@ class Autoencoder(nn.Module):
         self.network, self.scale, self.shift = network, scale, shift
 
     @torch.no_grad()
-    def encode(self, pictures: Tensor) -> Tensor:
-        encoded = self.network.encode(pictures * 2 - 1)
+    def encode(self, images: Tensor) -> Tensor:
+        encoded = self.network.encode(images * 2 - 1)
         raw = encoded.latents / self.scale + self.shift if self._is_tiny else encoded.latent_dist.mode()
         return (raw - SHIFT) * SCALE
 

@@ -10,7 +10,7 @@ from transformers import Qwen2VLModel
 
 from systems.qwen2vl_flux.checkpoint import Qwen2VLConfig
 
-from ..batches import Patches
+from .batch import Patches
 
 TOWER, LANGUAGE = "visual.", "model."
 

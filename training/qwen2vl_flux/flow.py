@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..batches import Batch
+from .batch import Batch
 from .networks import Networks
-
-
-class Objective(Protocol):
-    """What is minimised."""
-
-    def modules(self) -> nn.Module | None:
-        """Trainable parts of its own, such as auxiliary heads: saved with the training state, never exported."""
-        ...
-
-    def loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Scalars: "loss", and figures to log beside it. All randomness comes from the CPU generator."""
-        ...
 
 
 @dataclass(frozen=True)
 class RectifiedFlow:
-    """Mean squared error of the velocity on the straight line from picture to noise (Liu et al. 2022,
+    """Mean squared error of the velocity on the straight line from image to noise (Liu et al. 2022,
     arXiv:2209.03003), at times of a logit-normal distribution (Esser et al. 2024, arXiv:2403.03206).
 
     guidance: what the guidance embedding is told. FLUX.1-dev is guidance-distilled and how the published training fed
@@ -59,7 +46,7 @@ def logit_normal(count: int, generator: torch.Generator, mean: float = 0.0, spre
 
 
 def mixed(latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-    """Latents [B, ...] at times [B]: the picture at 0, pure noise at 1."""
+    """Latents [B, ...] at times [B]: the image at 0, pure noise at 1."""
     return torch.lerp(latents, noise, time.reshape(-1, *[1] * (latents.ndim - 1)))
 
 

@@ -18,8 +18,8 @@ from systems.common.weights.files import read_json
 from systems.common.weights.shards import WeightFiles
 from systems.qwen2vl_flux.checkpoint import UNUSED, open_encoder, read_config, read_linear
 
-from ..batches import Batch
 from ..weights import fill
+from .batch import Batch
 from .encoder import Qwen2VLEncoder
 from .stages import flux_names, last_layers
 
@@ -79,9 +79,9 @@ class Networks(nn.Module):
         prompt: Tensor | None = None,
         control: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """What FLUX predicts for noisy latents [B, 16, h, w]: noise minus picture, of the same shape.
+        """What FLUX predicts for noisy latents [B, 16, h, w]: noise minus image, of the same shape.
 
-        time [B] is 0 for the picture and 1 for noise; pooled [B, P] or None for zeros; guidance [B], which a FLUX
+        time [B] is 0 for the image and 1 for noise; pooled [B, P] or None for zeros; guidance [B], which a FLUX
         without guidance embedding does not read; control: what a ControlNet adds to the double blocks' image tokens
         [B, patches, hidden], spread over them evenly.
         """

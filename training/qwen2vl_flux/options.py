@@ -10,7 +10,7 @@ from pathlib import Path
 
 from client.arguments import Parser, folder, holds_components, whole
 
-from ..recipe import Recipe
+from .recipe import Qwen2VLFluxRecipe
 from .stages import STAGES
 
 ALL = "all"
@@ -31,13 +31,13 @@ class Options:
     qwen_layers: int
     side: int
     guidance: float
-    recipe: Recipe
+    recipe: Qwen2VLFluxRecipe
 
 
 def training_options(arguments: Sequence[str]) -> Options:
     """Parse and check the arguments; exits with 2 and one sentence when one is wrong. Paths come back absolute."""
     given = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
-    recipe = Recipe()
+    recipe = Qwen2VLFluxRecipe()
     changes = {name: given[name] for name in vars(recipe) if name in given}
     if "lr" in given:
         changes.update(dict.fromkeys(("flux_lr", "connector_lr", "qwen_lr"), given["lr"]))
@@ -56,7 +56,7 @@ def training_options(arguments: Sequence[str]) -> Options:
 
 
 def _parser() -> argparse.ArgumentParser:
-    recipe = Recipe()
+    recipe = Qwen2VLFluxRecipe()
     parser = Parser(
         prog="train.py",
         description="Train Qwen2VL-Flux by its published recipe. On several GPUs or machines, start it with "
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=_data,
         metavar="PATH",
-        help="a folder of pictures; or .csv, .json or .jsonl with the columns image, prompt, reference and focus, of "
+        help="a folder of images; or .csv, .json or .jsonl with the columns image, prompt, reference and focus, of "
         "which only the first is needed",
     )
     what.add_argument("--output", required=True, type=folder, metavar="FOLDER", help="checkpoints, samples and the log")
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch_size",
         type=whole(1, 4096),
         metavar="N",
-        help=f"pictures at a time on a GPU (default: {recipe.batch_size})",
+        help=f"images at a time on a GPU (default: {recipe.batch_size})",
     )
     how.add_argument(
         "--accumulation",
@@ -152,7 +152,7 @@ def _checkpoint(text: str) -> Path:
 def _data(text: str) -> Path:
     path = Path(os.path.expanduser(text)).absolute()
     if not text or not path.exists():
-        raise argparse.ArgumentTypeError(f"there is no {text}; give a folder of pictures, or metadata")
+        raise argparse.ArgumentTypeError(f"there is no {text}; give a folder of images, or metadata")
     return path
 
 

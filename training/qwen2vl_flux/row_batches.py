@@ -1,4 +1,4 @@
-"""Batches of a data set: pictures cropped to buckets, encoded by the frozen autoencoder, in an order that step, part
+"""Batches of a data set: images cropped to buckets, encoded by the frozen autoencoder, in an order that step, part
 and rank alone decide."""
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from systems.qwen2vl_flux.checkpoint import Qwen2VLConfig
 from systems.qwen2vl_flux.focus import focus_map
 from systems.qwen2vl_flux.preprocess import DEFAULT_BUDGET, encoder_size, patches_of
 
-from ..batches import Batch, Patches, generator_for
-from ..buckets import Size, bucket_of, fitted, fitted_dots
-from ..rows import Row, open_picture, picture_size
+from ..buckets import Size, bucket_of, fitted
+from ..generators import generator_for
+from ..images import image_size, open_image
 from .autoencoder import Autoencoder
+from .batch import Batch, Patches
+from .focus import fitted_dots
+from .rows import Row
 from .texts import T5
 
-# Image tokens, as published; without a prompt, and where the encoder's folder names no size, they are 512.
+# The published number of image tokens beside a prompt; without one they are 512, where the encoder's folder names no
+# size.
 BUDGET_BESIDE_PROMPT = 256
-# Threads that read pictures ahead.
+# The threads that read images ahead.
 READERS = 4
 
 
@@ -45,7 +49,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Kind:
-    """What the rows of a batch have in common: the sizes of their pictures, and whether they have a prompt."""
+    """What the rows of a batch have in common: the sizes of their images, and whether they have a prompt."""
 
     image: Size
     reference: Size
@@ -66,8 +70,8 @@ class RowBatches:
     """Batches of rows; each epoch shuffles them anew, and no row is left out: short batches are filled up with others
     of their kind.
 
-    Looks at the head of every picture at once; raises InputError for those that cannot be read, and for a focus that
-    leaves nothing of its picture.
+    Looks at the head of every image at once; raises InputError for those that cannot be read, and for a focus that
+    leaves nothing of its image.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class RowBatches:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the rows, their order and the sizes of their pictures."""
+        """Changes with the rows, their order and the sizes of their images."""
         digest = hashlib.sha256()
         for kind, numbers in self.kinds.items():
             digest.update(json.dumps([asdict(kind), numbers]).encode())
@@ -126,8 +130,8 @@ class RowBatches:
         return [listed[place] for place in torch.randperm(len(listed), generator=generator).tolist()]
 
     def _kind(self, row: Row) -> Kind:
-        image = bucket_of(*picture_size(row.image, row.place), self.side)
-        original = picture_size(row.reference, row.place)
+        image = bucket_of(*image_size(row.image, row.place), self.side)
+        original = image_size(row.reference, row.place)
         kind = Kind(image, bucket_of(*original, self.side), bool(row.prompt))
         if row.focus and not (self._weights(row, original, kind) > 0).any():
             raise InputError(
@@ -150,8 +154,8 @@ class RowBatches:
 
     def _load(self, number: int) -> Loaded:
         row, kind = self.rows[number], self._kinds[number]
-        image = open_picture(row.image, row.place)
-        reference = image if row.reference == row.image else open_picture(row.reference, row.place)
+        image = open_image(row.image, row.place)
+        reference = image if row.reference == row.image else open_image(row.reference, row.place)
         pixels = _values(fitted(image, kind.image)).movedim(-1, 0)
         cropped = _values(fitted(reference, kind.reference))
         patches, grid = patches_of(cropped, self.frozen.encoder, self._budget(kind.has_prompt))
@@ -177,7 +181,7 @@ def _values(picture: Image.Image) -> Tensor:
 
 
 def _stacked(weights: list[Tensor | None], merge: int, grid: tuple[int, int]) -> Tensor | None:
-    """Focus weights [B, T]; 1 for pictures without a focus, None where none has one."""
+    """Focus weights [B, T]; 1 for images without a focus, None where none has one."""
     if all(each is None for each in weights):
         return None
     whole = torch.ones(grid[0] * grid[1] // merge**2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,13 +15,15 @@ from systems.common.errors import InputError
 from systems.qwen2vl_flux.checkpoint import read_config
 
 from ..output import Output
-from ..rows import Row, read_rows
 from ..trainer import new_accelerator, train
 from .autoencoder import read_autoencoder
+from .checkpoint import export
 from .flow import RectifiedFlow
 from .networks import read_networks
+from .optimizer import adamw
 from .options import Options
 from .row_batches import Frozen, RowBatches
+from .rows import Row, read_rows
 from .samples import Samples
 from .stages import chosen_blocks, stage_blocks
 from .texts import T5, pooled_of_nothing, read_t5
@@ -39,7 +42,7 @@ def run(options: Options) -> None:
     output = Output(options.output)
     if options.data.is_dir() and options.output.resolve().is_relative_to(options.data.resolve()):
         raise InputError(
-            f"{options.output} lies in {options.data}, where its samples would be taken for pictures to learn from; "
+            f"{options.output} lies in {options.data}, where its samples would be taken for images to learn from; "
             "give another folder."
         )
     with output.claim() if accelerator.is_main_process else nullcontext():
@@ -72,7 +75,7 @@ def _train(options: Options, output: Output, accelerator: Accelerator) -> None:
         processes=accelerator.num_processes,
     )
     for kind, numbers in batches.kinds.items():
-        logger.info("Pictures at %d x %d%s: %d", *kind.image, " with a prompt" * kind.has_prompt, len(numbers))
+        logger.info("Images at %d x %d%s: %d", *kind.image, " with a prompt" * kind.has_prompt, len(numbers))
     networks = read_networks(
         options.checkpoint, blocks_of(options), options.qwen_layers, frozen_dtype, accelerator.device
     )
@@ -81,8 +84,9 @@ def _train(options: Options, output: Output, accelerator: Accelerator) -> None:
         networks,
         batches,
         RectifiedFlow(options.guidance),
-        options.checkpoint,
         output,
+        optimizers=lambda trained: [adamw(options.recipe, trained)],
+        export=partial(export, options.checkpoint),
         sample=Samples(batches, frozen.autoencoder, output.samples, options.guidance),
         settings={
             "checkpoint": str(options.checkpoint),

@@ -1,4 +1,4 @@
-"""Sheets of pictures that show how a run goes."""
+"""Sheets of images that show how a run goes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..batches import generator_for
-from ..rows import open_picture
+from ..generators import generator_for
+from ..images import open_image
 from .autoencoder import Autoencoder
 from .networks import Networks
 from .row_batches import RowBatches
@@ -35,7 +35,7 @@ class Samples:
 
     def _line(self, networks: Networks, number: int) -> list[Image.Image]:
         row, batch = self.batches.rows[number], self.batches.of(number)
-        pictures = [open_picture(row.reference, row.place)]
+        pictures = [open_image(row.reference, row.place)]
         for seed in range(VARIATIONS):
             noise = torch.randn(batch.latents.shape, generator=generator_for(seed)).to(batch.latents)
             latents = sample_latents(networks, batch, noise, STEPS, self.guidance)
@@ -44,12 +44,12 @@ class Samples:
 
 
 def as_picture(values: Tensor) -> Image.Image:
-    """[3, H, W] in 0..1 as a picture."""
+    """[3, H, W] in 0..1 as an image."""
     return Image.fromarray((values.movedim(0, -1) * 255).round().byte().cpu().numpy())
 
 
 def contact_sheet(lines: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Pictures in lines and columns, each scaled down to fit its cell and never up."""
+    """Images in lines and columns, each scaled down to fit its cell and never up."""
     edge = min(MOST_EDGE, max(max(picture.size) for line in lines for picture in line[1:] or line))
     cell = edge + GAP
     sheet = Image.new("RGB", (max(map(len, lines)) * cell + GAP, len(lines) * cell + GAP), "white")

@@ -1,4 +1,4 @@
-"""Pictures from networks in training, with the published sampler."""
+"""Images from networks in training, with the published sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from systems.common.schedules import flux_sigmas
 from systems.common.sizes import LATENT_STEP
 
-from ..batches import Batch
+from .batch import Batch
 from .networks import Networks
 
 

@@ -7,18 +7,18 @@ from collections.abc import Collection, Iterable
 
 from systems.common.errors import InputError
 
-# FLUX blocks of each published stage: FLUX.1's 19 double blocks are 0 to 18, its 38 single blocks 19 to 56.
+# The FLUX blocks of each published stage: FLUX.1's 19 double blocks are 0 to 18, its 38 single blocks 19 to 56.
 STAGES = {
     1: (1, 4, 7, 12, 16, 19, 24, 28, 32, 37, 40, 44, 48, 52, 56),
     2: (0, 3, 6, 9, 14, 16, 21, 26, 30, 34, 39, 42, 46, 50, 54, 56),
     3: (2, 5, 8, 11, 15, 18, 23, 25, 29, 33, 36, 41, 45, 49, 53, 55),
 }
 
-# (double, single) blocks of FLUX.1, which the stages are written for.
+# The numbers of double and single blocks of FLUX.1, which the stages are written for.
 FLUX1_BLOCKS = (19, 38)
 
-# Layers of a trained block, in diffusers names: queries, keys and values of both streams, the output projections of
-# double blocks, and the modulations.
+# The layers that train in a block, in diffusers names: queries, keys and values of both streams, the output projections
+# of double blocks, and the modulations.
 TRAINED = {
     "transformer_blocks": (
         "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",

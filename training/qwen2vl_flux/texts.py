@@ -16,12 +16,12 @@ from systems.common.weights.shards import WeightFiles
 from ..weights import fill
 
 T5_TOKENS = 256
-# CLIP-L's marks around a prompt; it fills up with the second.
+# CLIP-L's tokens around a prompt, which is filled up with the second, and the length.
 START, END, CLIP_TOKENS = 49406, 49407, 77
 
 
 def pooled_of_nothing(checkpoint: Path) -> Tensor:
-    """CLIP-L's pooled vector [1, 768] of the empty prompt, which Qwen2VL-Flux gives with every picture."""
+    """CLIP-L's pooled vector [1, 768] of the empty prompt, which Qwen2VL-Flux gives with every image."""
     place = checkpoint / "flux" / "text_encoder"
     config = _config(place, "clip_text_model")
     with init_empty_weights():

@@ -1,18 +1,16 @@
-"""What one forward pass is given, and where batches come from."""
+"""What one forward pass of Qwen2VL-Flux is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """Pictures of one size as Qwen2-VL reads them, for an encoder that trains.
+    """Images of one size as Qwen2-VL reads them, for an encoder that trains.
 
     values: [B, rows * columns, 3 * temporal * patch^2], in the order that groups merge x merge patches.
     rows, columns: of the patch grid.
@@ -43,20 +41,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         return Batch(**{entry.name: _moved(getattr(self, entry.name), device) for entry in fields(self)})
-
-
-class Batches(Protocol):
-    """Deterministic: the same (step, part, rank) gives the same batch, so that resuming needs no random state."""
-
-    def batch(self, step: int, part: int, rank: int) -> Batch:
-        """The batch of a step, counted from 0; `part` counts accumulation, `rank` the processes."""
-        ...
-
-
-def generator_for(*numbers: int) -> torch.Generator:
-    """A CPU generator that a few whole numbers >= 0 seed, such as (seed, step); noughts at the end do not count."""
-    low, high = (int(word) for word in np.random.SeedSequence(numbers).generate_state(2))
-    return torch.Generator().manual_seed(low | (high & 0x7FFFFFFF) << 32)
 
 
 def _moved(value: object, device: torch.device) -> object:
