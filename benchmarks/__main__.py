@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from client.arguments import BUNDLED, checkpoint, folder, whole
+from lab.benchmark import command as pictures
 
-from . import annotators, encoder, focus, imports, interrupts, memory, pictures, segmentation
+from . import annotators, encoder, focus, imports, interrupts, memory, segmentation
 
 BENCHMARKS = {
     "imports": imports.run,
@@ -17,36 +16,21 @@ BENCHMARKS = {
     "focus": focus.run,
     "segmentation": segmentation.run,
     "annotators": annotators.run,
-    "pictures": pictures.run,
 }
+PICTURES = "pictures"
 
 
 def main() -> None:
+    names = [*BENCHMARKS, PICTURES]
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without a name")
-    of_pictures = parser.add_argument_group("pictures", "Paths are relative to the repository.")
-    of_pictures.add_argument(
-        "--references", type=whole(8, 2000), default=200, metavar="N", help="held-out scenes (default: %(default)s)"
-    )
-    of_pictures.add_argument(
-        "--checkpoint", type=checkpoint, default=BUNDLED, metavar="FOLDER", help="default: the embedded one"
-    )
-    of_pictures.add_argument("--sheets", type=folder, metavar="FOLDER", help="write contact sheets there")
-    of_pictures.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all without a name")
+    pictures.add_options(parser)
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in BENCHMARKS]
+    unknown = [name for name in options.names if name not in names]
     if unknown:
-        parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
-    settings = {
-        "pictures": {
-            "references": options.references,
-            "checkpoint": options.checkpoint,
-            "sheets": options.sheets,
-            "figures": options.json,
-        }
-    }
-    for name in options.names or BENCHMARKS:
-        print(BENCHMARKS[name](**settings.get(name, {})), flush=True)
+        parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(names)}")
+    for name in options.names or names:
+        print(pictures.run(options) if name == PICTURES else BENCHMARKS[name](), flush=True)
 
 
 if __name__ == "__main__":

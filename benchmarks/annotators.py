@@ -1,4 +1,4 @@
-"""Depth and line maps against transformers and controlnet-aux on the same random weights and picture."""
+"""Depth and line maps against transformers and controlnet-aux on the same random weights and image."""
 
 from __future__ import annotations
 

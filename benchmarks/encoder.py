@@ -51,7 +51,7 @@ def _renamed(name: str) -> str:
 
 
 def _transformers(folder: Path, raw: dict):
-    """transformers' model in float32 with the whole chat text, as a function of one picture [H, W, 3]."""
+    """transformers' model in float32 with the whole chat text, as a function of one image [H, W, 3]."""
     import numpy as np
     import torch
     from PIL import Image

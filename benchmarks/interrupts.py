@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from .comfyui import start_comfyui
 
-# The usual number, whose attention is one part, and one whose attention is two.
+# The numbers of tokens: the usual one, whose attention is one part, and one whose attention is two.
 TOKENS = (512, 3072)
 
 PAIRS = 7

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from lab.process_memory import resident, restart_high_water
 
 from .comfyui import ROOT, start_comfyui
 
@@ -53,14 +54,3 @@ def run() -> str:
                 f"GiB, peak while loading {result['peak'] / result['kept']:.3f} of that"
             )
     return "\n".join(lines)
-
-
-def resident(field: str, process: int | str = "self") -> int:
-    """Bytes of memory that a process has now (VmRSS) or has had at most (VmHWM)."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024
-
-
-def restart_high_water(process: int | str = "self") -> None:
-    """Let the most memory that a process has had be counted from now on."""
-    Path(f"/proc/{process}/clear_refs").write_text("5")

@@ -1,4 +1,4 @@
-"""SAM 2 against Meta's own predictor on the same random weights and picture, and its overlay by size."""
+"""SAM 2 against Meta's own predictor on the same random weights and image, and its overlay by size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .comfyui import ROOT, start_comfyui
 from .others import in_turns, measured_there
 
 SIZE = (768, 1024)
-# Of overlays: 3 and 12 megapixels.
+# The sizes of overlays: 3 and 12 megapixels.
 SMALL, LARGE = (1500, 2000), (3000, 4000)
 
 
@@ -20,7 +20,7 @@ def run() -> str:
 
 
 def measure() -> str:
-    """One line of text for a picture and a point, and one for overlays."""
+    """One line of text for an image and a point, and one for overlays."""
     start_comfyui()
     return f"{_predicted()}\n{_overlaid()}"
 

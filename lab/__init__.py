@@ -1,1 +1,1 @@
-"""Where the weights of demo/ and the pictures of workflows/ and docs/ are made and judged."""
+"""Where the weights of demo/ and the images of workflows/ and docs/ are made and judged."""

@@ -1,4 +1,4 @@
-"""Held-out scenes, and the pictures of them that the checkpoint is shown."""
+"""Held-out scenes, and the images of them that the checkpoint is shown."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ..world.scenes import (
     render,
 )
 
-# Of the first round, the next ones follow; the training draws from generators that are seeded by hashes of its own.
+# The seed of the first round, the next ones follow; the training draws from generators that are seeded by hashes.
 SEED = 5
-# Scenes that lab/demo draws for FLUX (CHUNKS, CHUNK in lab/demo/pairs.py).
+# The number of scenes that lab/demo draws for FLUX (CHUNKS, CHUNK in lab/demo/pairs.py).
 TRAINED_ON = 81 * 128
-# Shares of references with one, two and three objects.
+# The fractions of references with one, two and three objects.
 COUNTS = (0.35, 0.5, 0.15)
-# References are pictures of 512 pixels a side, as people have them, not of the model's own size.
+# The scale of references: images of 512 pixels a side, as people have them, not of the model's own size.
 ENLARGED = 4
 
 
@@ -56,7 +56,7 @@ class References:
         return References(self.scenes, random_layout(self.scenes, self.layout.canvas, generator))
 
     def renders(self, scale: float = UNIT) -> Iterator[torch.Tensor]:
-        """The pictures [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""
+        """The images [H, W, 3] in 0..1 one by one, `scale` pixels to a length of 1."""
         width, height = (round(extent * scale) for extent in self.layout.canvas)
         for index in range(len(self)):
             one = slice(index, index + 1)
@@ -81,7 +81,7 @@ def as_picture(values: torch.Tensor) -> Image.Image:
 
 
 def as_values(picture: Image.Image) -> torch.Tensor:
-    """A picture as [H, W, 3] in 0..1."""
+    """An image as [H, W, 3] in 0..1."""
     return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)
 
 

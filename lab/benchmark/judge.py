@@ -1,6 +1,6 @@
-"""What a picture of the embedded checkpoint's world shows, by classical vision: nothing is trained, nothing random.
+"""What an image of the embedded checkpoint's world shows, by classical vision: nothing is trained, nothing random.
 
-The ground is that of the world which fits most of the picture. Every other pixel is a mixture of the ground and an
+The ground is that of the world which fits most of the image. Every other pixel is a mixture of the ground and an
 object's colour; pixels of one colour that hang together are an object, and its kind is that of the ideal silhouette
 which covers it best.
 """
@@ -33,39 +33,40 @@ from ..world.scenes import (
     render,
 )
 
-# Overlap (intersection over union) with a silhouette from which an object may be of its kind, chosen by looking: a blob
-# is nearer to a circle than to a plus. Of several kinds it is that which is nearest to perfect from there.
+# The overlap (intersection over union) with a silhouette from which an object may be of its kind, chosen by looking: a
+# blob is nearer to a circle than to a plus. Of several kinds it is that which is nearest to perfect from there.
 LEAST_FIT = {"circle": 0.84, "square": 0.82, "triangle": 0.8, "plus": 0.75}
-# Smallest object, as a share of the smallest that a layout of the picture's size has; what is smaller is a speck.
+# The area of the smallest object, as a fraction of the smallest that a layout of the image's size has; what is smaller
+# is a speck.
 LEAST_AREA = 0.4
-# Smallest piece that may be part of an object, as a share of the smallest object.
+# The area of the smallest piece that may be part of an object, as a fraction of the smallest object's.
 CRUMB = 0.2
-# Distance of centres, as a share of a cell's shorter side, within which pieces are of one object.
+# The distance of centres, as a fraction of a cell's shorter side, within which pieces are of one object.
 SAME = 0.55
-# Area, as a share of an object's, below which what lies on it in another colour and is of no kind is part of it: where
-# red and white stripes run into each other, they are pink.
+# The area, as a fraction of an object's, below which what lies on it in another colour and is of no kind is part of it:
+# where red and white stripes run into each other, they are pink.
 STAIN = 0.5
-# Silhouettes tried: radii relative to that with the object's area, and radians. Larger ones for white stripes on white,
-# which leave less of the object to be seen.
+# The silhouettes tried: radii relative to that with the object's area, and radians. Larger ones for white stripes on
+# white, which leave less of the object to be seen.
 SIZES, TURNS = (0.94, 1.0, 1.06, 1.13, 1.2), (-0.1, 0.0, 0.1)
-# What is looked at around an object, as a share of the square root of its area.
+# The margin that is looked at around an object, as a fraction of the square root of its area.
 MARGIN = 0.35
-# Pixels of an object's side to which large ones are reduced before they are compared with silhouettes.
+# The pixels of an object's side to which large ones are reduced before they are compared with silhouettes.
 TRIED_AT = 32
 
-# Distance in RGB from a ground at which a pixel counts as covered: being still farther off says no more.
+# The distance in RGB from a ground at which a pixel counts as covered: being still farther off says no more.
 COVERED = 0.25
-# Most deviation of a whole picture in each channel when its ground is looked for.
+# The most deviation of a whole image in each channel when its ground is looked for.
 TINT = 0.06
-# Distance in RGB from the mixtures of a ground's two shades within which a pixel is ground.
+# The distance in RGB from the mixtures of a ground's two shades within which a pixel is ground.
 BARE = 0.12
-# Distance in RGB below which two colours cannot be told apart in a mixture.
+# The distance in RGB below which two colours cannot be told apart in a mixture.
 DISTINCT = 0.15
-# Distance in RGB from the stripes' white within which a pixel may be one of their white.
+# The distance in RGB from the stripes' white within which a pixel may be one of their white.
 PALE = 0.25
-# Share of an object's inside that is nearer to the stripes' white than to its colour, from which it is striped.
+# The fraction of an object's inside that is nearer to the stripes' white than to its colour, from which it is striped.
 LEAST_WHITE = 0.2
-# Half the height of an object's stripes as a share of FILL_PERIOD, as the scenes are drawn.
+# The half of the height of an object's stripes as a fraction of FILL_PERIOD, as the scenes are drawn.
 STRIPE_HALF = 0.22
 
 # The objects' colours, and last the white of their stripes.
@@ -74,7 +75,7 @@ INKS = np.array([*COLOURS.values(), [STRIPE * 255] * 3], np.float32) / 255
 
 @dataclass(frozen=True)
 class Thing:
-    """An object in a picture. kind, colour: indices, kind None when it is none of KINDS; centre: x and y from the top
+    """An object in an image. kind, colour: indices, kind None when it is none of KINDS; centre: x and y from the top
     left, and area: both in pixels; fit: overlap with the best silhouette, 0..1."""
 
     kind: int | None
@@ -95,7 +96,7 @@ class Verdict:
 
 
 def judge(picture: torch.Tensor, scale: float = UNIT) -> Verdict:
-    """What a picture [H, W, 3] in 0..1 shows, where `scale` pixels are a length of 1 of the world."""
+    """What an image [H, W, 3] in 0..1 shows, where `scale` pixels are a length of 1 of the world."""
     values = picture.numpy()
     background, pattern, ground, shades = _ground(values, scale)
     canvas = values.shape[1] / scale, values.shape[0] / scale
@@ -114,7 +115,7 @@ def judge(picture: torch.Tensor, scale: float = UNIT) -> Verdict:
 
 
 def _ground(values: np.ndarray, scale: float) -> tuple[int, int, np.ndarray, np.ndarray]:
-    """background and pattern; the ground alone [H, W, 3] and its two shades [2, 3] as this picture has them."""
+    """background and pattern; the ground alone [H, W, 3] and its two shades [2, 3] as this image has them."""
     drawn, nominal = _grounds(*values.shape[:2], scale)
     step = max(1, min(values.shape[:2]) // 64)
     few, few_drawn = values[::step, ::step], drawn[:, ::step, ::step]

@@ -12,17 +12,17 @@ from PIL import Image, ImageDraw
 from client.qwen2vl_flux.graph import Hint, Prompt, controlnet, image_to_image, inpaint, node, variation
 
 from ..world.scenes import UNIT
+from .checkpoint_server import CheckpointServer, Figures, Show, verdicts_on
 from .held_out import References, as_values, held_out
 from .judge import judge
 from .scores import contents, difference, in_place, matches, shares
-from .studio import Figures, Show, Studio, verdicts_on
 
-# Pixels from where an object should be within which it is in place.
+# The most pixels between an object in place and where it should be.
 NEAR = 0.1 * UNIT
 BATCH = 4
 STRENGTHS = (0.4, 0.6, 0.8)
 PUBLISHED = 0.8
-# Half the side of an inpainted square, in radii of the object that it hides.
+# The half of the side of an inpainted square, in radii of the object that it hides.
 ROOM = 1.2
 UNION, DEPTH, LINE = "controlnet", "depth-anything-v2/scenes", "anyline/MTEED.safetensors"
 FULL = 1.0
@@ -32,7 +32,7 @@ FULL = 1.0
 class Modes:
     """The rounds on `number` references."""
 
-    studio: Studio
+    server: CheckpointServer
     number: int
     show: Show
 
@@ -44,11 +44,11 @@ class Modes:
     def guidance(self) -> Figures:
         """Other guidance, and a real guidance scale (cfg) against zeroed conditioning."""
         references = held_out(self.number, turn=20)
-        names = self.studio.put("guidance", references.pictures())
+        names = self.server.put("guidance", references.pictures())
         settings = {f"guidance {value:g}": {"guidance": value} for value in (1.5, 5.0)}
         prompts = {
-            title: [self._variation(name, seed, **told) for seed, name in enumerate(names)]
-            for title, told in settings.items()
+            title: [self._variation(name, seed, **remarks) for seed, name in enumerate(names)]
+            for title, remarks in settings.items()
         }
         for scale in (1.5, 2.5):
             prompts[f"cfg {scale:g} at guidance 1"] = [
@@ -57,12 +57,12 @@ class Modes:
         return self._rates("guidance", prompts, references)
 
     def batch(self) -> Figures:
-        """Every picture of a batch."""
+        """Every image of a batch."""
         references = held_out(math.ceil(self.number / BATCH), turn=21)
-        names = self.studio.put("batch", references.pictures())
+        names = self.server.put("batch", references.pictures())
         prompts = [self._variation(name, seed, batch_size=BATCH) for seed, name in enumerate(names)]
-        made = self.studio.make("batch", prompts)
-        batches = [[self.studio.fetched(image) for image in each.run.outputs["save"]["images"]] for each in made]
+        made = self.server.make("batch", prompts)
+        batches = [each.prompt.shown("save") for each in made]
         rows = [[picture, *others] for picture, others in zip(references.pictures(UNIT), batches, strict=True)]
         self.show("batch", rows, [references.scenes.describe(index) for index in range(len(references))])
         verdicts = [judge(as_values(picture)) for some in batches for picture in some]
@@ -70,12 +70,12 @@ class Modes:
         return {f"batch of {BATCH}": {"exact": shares(matches(verdicts, wanted))["exact"]}}
 
     def redrawn(self) -> Figures:
-        """Image to image: a picture under its own tokens, at several strengths."""
+        """Image to image: an image under its own tokens, at several strengths."""
         references = held_out(self.number, turn=22)
-        names = self.studio.put("redrawn", references.pictures())
+        names = self.server.put("redrawn", references.pictures())
         prompts = {
             f"image to image, strength {strength:g}": [
-                image_to_image(name, strength=strength, seed=seed, **self.studio.settings)
+                image_to_image(name, strength=strength, seed=seed, **self.server.settings)
                 for seed, name in enumerate(names)
             ]
             for strength in STRENGTHS
@@ -83,19 +83,19 @@ class Modes:
         return self._rates("image_to_image", prompts, references, references)
 
     def repainted(self) -> Figures:
-        """Inpaint: a square over the first of two objects is drawn again, under the tokens of the whole picture."""
+        """Inpaint: a square over the first of two objects is drawn again, under the tokens of the whole image."""
         references = held_out(self.number, turn=23, count=2)
-        names = self.studio.put("repainted", references.pictures())
+        names = self.server.put("repainted", references.pictures())
         pictures, masks = list(references.pictures()), []
         for index, picture in enumerate(pictures):
             x, y = (references.layout.centre[index, 0] * picture.width).tolist()
             half = ROOM * float(references.layout.radius[index, 0]) * picture.width
             masks.append(Image.new("RGB", picture.size))
             ImageDraw.Draw(masks[-1]).rectangle((x - half, y - half, x + half, y + half), fill="white")
-        hidden = self.studio.put("mask", masks)
+        hidden = self.server.put("mask", masks)
         prompts = {
             f"inpaint, strength {strength:g}": [
-                inpaint(name, mask, strength=strength, seed=seed, **self.studio.settings)
+                inpaint(name, mask, strength=strength, seed=seed, **self.server.settings)
                 for seed, (name, mask) in enumerate(zip(names, hidden, strict=True))
             ]
             for strength in (PUBLISHED, FULL)
@@ -105,15 +105,12 @@ class Modes:
         return self._rates("inpaint", prompts, references, References(hidden_one, references.layout), small)
 
     def controlled(self) -> Figures:
-        """ControlNet from pure noise: the tokens of one picture, and the depth and lines of another layout of the same
+        """ControlNet from pure noise: the tokens of one image, and the depth and lines of another layout of the same
         things; without any hint, the place is chance. Left out for a checkpoint without these parts."""
-        parts = [f"{self.studio.checkpoint}/{part}" for part in (UNION, DEPTH, LINE)]
-        if not all(self.studio.lists(part) for part in parts):
-            return {}
         references = held_out(self.number, turn=24)
         guides = references.laid_out_anew()
         looks, layouts = (
-            self.studio.put(name, pictures.pictures()) for name, pictures in (("look", references), ("layout", guides))
+            self.server.put(name, pictures.pictures()) for name, pictures in (("look", references), ("layout", guides))
         )
         strengths = {
             "depth 0.2 and lines 0.4": (0.2, 0.4),
@@ -121,7 +118,7 @@ class Modes:
             "lines 1": (0.0, FULL),
             "no hint": (0.0, 0.0),
         }
-        union, of_depth, of_lines = parts
+        union, of_depth, of_lines = (f"{self.server.checkpoint}/{part}" for part in (UNION, DEPTH, LINE))
         prompts: dict[str, list[Prompt]] = {}
         for title, (depth, lines) in strengths.items():
             hints = [Hint("depth", of_depth, depth), Hint("line", of_lines, lines)]
@@ -133,14 +130,16 @@ class Modes:
                     reference=look,
                     as_published=True,
                     seed=seed,
-                    **self.studio.settings,
+                    **self.server.settings,
                 )
                 for seed, (look, layout) in enumerate(zip(looks, layouts, strict=True))
             ]
+        if any(self.server.unlisted(some[0]) for some in prompts.values()):
+            return {}
         return self._rates("controlnet", prompts, references, guides)
 
     def _variation(self, name: str, seed: int, **settings: object) -> Prompt:
-        return variation(name, **{**self.studio.settings, "seed": seed, **settings})
+        return variation(name, **{**self.server.settings, "seed": seed, **settings})
 
     def _rates(
         self,
@@ -151,14 +150,14 @@ class Modes:
         given: Sequence[Sequence[Image.Image]] | None = None,
     ) -> Figures:
         """By title of some prompts each: the exact sets, and where a layout is given, its objects that are in place.
-        The sheet has a row for each reference: what is `given` with it, its maps, and the pictures in order of the
+        The sheet has a row for each reference: what is `given` with it, its maps, and the images in order of the
         titles."""
         wanted = contents(references.scenes)
         queued = [prompt for some in zip(*prompts.values(), strict=True) for prompt in some]  # a reference at a time
-        every = self.studio.make(what, queued)
+        every = self.server.make(what, queued)
         made = {title: every[number :: len(prompts)] for number, title in enumerate(prompts)}
         rates: Figures = {}
-        told = []
+        remarks = []
         for title, pictures in made.items():
             verdicts = verdicts_on(pictures)
             rates[title] = {"exact": shares(matches(verdicts, wanted))["exact"]}
@@ -166,18 +165,18 @@ class Modes:
                 rates[title]["in place"] = in_place(
                     verdicts, contents(layout.scenes), layout.layout.centre * UNIT, NEAR
                 )
-            told.append([difference(*pair) or "right" for pair in zip(verdicts, wanted, strict=True)])
+            remarks.append([difference(*pair) or "right" for pair in zip(verdicts, wanted, strict=True)])
         rows = []
         for index, picture in enumerate(references.pictures(UNIT)):
             some = [pictures[index] for pictures in made.values()]
             maps = [
-                self.studio.fetched(some[0].run.outputs[f"{kind}_save"]["images"][0])
+                some[0].prompt.shown(f"{kind}_save")[0]
                 for kind in ("depth", "line")
-                if f"{kind}_save" in some[0].run.outputs
+                if f"{kind}_save" in some[0].prompt.run.outputs
             ]
             beside = given[index] if given else []
             rows.append([picture, *beside, *maps, *(each.picture for each in some)])
-        self.show(what, rows, [" | ".join(texts) for texts in zip(*told, strict=True)])
+        self.show(what, rows, [" | ".join(texts) for texts in zip(*remarks, strict=True)])
         return rates
 
 

@@ -1,4 +1,4 @@
-"""What is measured, round by round; each gives figures for the report, and pictures for the sheets."""
+"""What is measured, round by round; each gives figures for the report, and images for the sheets."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from systems.common.sizes import PUBLISHED_SIZES, output_size
 from systems.qwen2vl_flux.focus import MODES
 
 from ..world.scenes import UNIT
+from .checkpoint_server import GUIDANCE, STEPS, CheckpointServer, Figures, Made, Show, verdicts_on
 from .held_out import References, as_picture, as_values, held_out, share_met
 from .judge import Verdict, judge
 from .modes import Modes
 from .scores import Content, contents, difference, matches, place, shares, shuffled, spread, steered, steering
-from .studio import GUIDANCE, STEPS, Figures, Made, Show, Studio, verdicts_on
 
 SQUARE = "1:1"
 SHAPES = tuple(ratio for ratio in PUBLISHED_SIZES if ratio != SQUARE)
-# Of the published circle.
+# The radius of the published circle.
 RADIUS = 0.5
-# Pictures of a reference in the first round. Of 200 references 16 have three objects: that share, with one picture of
-# each, would be uncertain by a tenth.
+# The number of images of a reference in the first round. Of 200 references 16 have three objects: that fraction, with
+# one image of each, would be uncertain by a tenth.
 DRAWN = 4
-# Pictures of a reference whose layouts are compared.
+# The number of images of a reference whose layouts are compared.
 SEEDS = 4
-# Random layouts that give the spread by chance.
+# The number of random layouts that give the spread by chance.
 LAYOUTS = 2000
 
 
@@ -37,7 +37,7 @@ LAYOUTS = 2000
 class Rounds:
     """The rounds, on one server; `number` is that of the references of the first, the others have a part of it."""
 
-    studio: Studio
+    server: CheckpointServer
     number: int
     show: Show
 
@@ -51,21 +51,21 @@ class Rounds:
             "focus": self.focus(),
             "diversity": self.diversity(),
             "shapes": self.shapes(),
-            "modes": Modes(self.studio, math.ceil(self.number / 8), self.show).figures(),
+            "modes": Modes(self.server, math.ceil(self.number / 8), self.show).figures(),
         }
 
     def variation(self) -> Figures:
-        """Variations of the references, with what chance gives, and what the judge says of pictures that are right: as
+        """Variations of the references, with what chance gives, and what the judge says of images that are right: as
         they are drawn, and after the autoencoder."""
         references = held_out(self.number, turn=0)
         wanted = contents(references.scenes)
-        names = self.studio.put("reference", references.pictures())
+        names = self.server.put("reference", references.pictures())
         prompts = [self._prompt(name, seed) for seed, name in enumerate(names * DRAWN)]
-        effort = self.studio.effort(prompts)
+        effort = self.server.effort(prompts)
         judged = self._judged("variation", prompts, references.repeated(DRAWN))
         turns = [judged[start : start + self.number] for start in range(0, len(judged), self.number)]
-        own_size = self.studio.put("render", references.pictures(UNIT))
-        passed = verdicts_on(self.studio.make("autoencoder", self.studio.reconstructions(own_size)))
+        own_size = self.server.put("render", references.pictures(UNIT))
+        passed = verdicts_on(self.server.make("autoencoder", self.server.reconstructions(own_size)))
         drawn = [judge(values) for values in references.renders()]
 
         return {
@@ -86,7 +86,7 @@ class Rounds:
         references = held_out(math.ceil(self.number / 2), turn=1, count=2)
         wanted = contents(references.scenes)
         alone = contents(references.scenes.only(torch.zeros(len(references), dtype=torch.long)))
-        names = self.studio.put("focus", references.pictures())
+        names = self.server.put("focus", references.pictures())
         centres = references.layout.centre[:, 0].tolist()
         dots = [json.dumps([{"x": x, "y": y, "r": RADIUS, "w": 1}]) for x, y in centres]
 
@@ -98,35 +98,35 @@ class Rounds:
 
         figures: Figures = {}
         free = [self._prompt(name, seed) for seed, name in enumerate(names)]
-        figures["without"] = rates(self.studio.make("no focus", free), "focus_none")
+        figures["without"] = rates(self.server.make("no focus", free), "focus_none")
         shown: dict[str, list[Made]] = {}
         for mode in MODES:
             prompts = [
                 self._prompt(name, seed, dots=circle, focus_mode=mode)
                 for seed, (name, circle) in enumerate(zip(names, dots, strict=True))
             ]
-            shown[mode] = self.studio.make(f"focus, {mode}", prompts)
+            shown[mode] = self.server.make(f"focus, {mode}", prompts)
             figures[mode] = rates(shown[mode], f"focus_{mode}")
-        grids = [made.run.outputs["focus"]["griddot"][0] for made in shown["scale"]]
+        grids = [made.prompt.run.outputs["focus"]["griddot"][0] for made in shown["scale"]]
         maps = [
             published_circle(x, y, RADIUS, grid["rows"], grid["columns"])
             for (x, y), grid in zip(centres, grids, strict=True)
         ]
-        masks = self.studio.put("map", (as_picture(each) for each in maps))
+        masks = self.server.put("map", (as_picture(each) for each in maps))
         prompts = [
             masked(self._prompt(name, seed, dots=circle), mask)
             for seed, (name, circle, mask) in enumerate(zip(names, dots, masks, strict=True))
         ]
-        figures["published"] = rates(self.studio.make("focus, published arithmetic", prompts), "focus_published")
+        figures["published"] = rates(self.server.make("focus, published arithmetic", prompts), "focus_published")
         figures["map error"] = max(self._map_error(made, each) for made, each in zip(shown["scale"], maps, strict=True))
         return figures
 
     def diversity(self) -> Figures:
-        """Where the same object lies in pictures of different seeds, beside random layouts."""
+        """Where the same object lies in images of different seeds, beside random layouts."""
         references = held_out(math.ceil(self.number / 8), turn=2)
-        names = self.studio.put("diversity", references.pictures())
+        names = self.server.put("diversity", references.pictures())
         prompts = [self._prompt(name, seed) for name in names for seed in range(SEEDS)]
-        made = self.studio.make("diversity", prompts)
+        made = self.server.make("diversity", prompts)
         verdicts = verdicts_on(made)
         centres = []
         for index, content in enumerate(contents(references.scenes)):
@@ -149,7 +149,7 @@ class Rounds:
         }
 
     def shapes(self) -> Figures:
-        """Exact sets in pictures that are not square, and of references that are not."""
+        """Exact sets in images that are not square, and of references that are not."""
         number = math.ceil(self.number / 5)
         figures: dict[str, dict[str, float]] = {"pictures": {}, "references": {}}
         for turn, ratio in enumerate(SHAPES, start=4):
@@ -160,18 +160,18 @@ class Rounds:
                 ("references", canvas, SQUARE),
             ):
                 references = held_out(number, turn, of_reference)
-                names = self.studio.put(f"{kind}_{name}", references.pictures())
+                names = self.server.put(f"{kind}_{name}", references.pictures())
                 prompts = [self._prompt(each, seed, aspect_ratio=of_picture) for seed, each in enumerate(names)]
                 verdicts = self._judged(f"{kind}_{name}", prompts, references)
                 figures[kind][ratio] = shares(matches(verdicts, contents(references.scenes)))["exact"]
         return figures
 
     def _prompt(self, image: str, seed: int, **settings: object) -> Prompt:
-        return variation(image, **{**self.studio.settings, "seed": seed, **settings})
+        return variation(image, **{**self.server.settings, "seed": seed, **settings})
 
     def _judged(self, what: str, prompts: Sequence[Prompt], references: References) -> list[Verdict]:
         """Verdicts on what prompts give, one for each reference; sheets show which is exact."""
-        made = self.studio.make(what, prompts)
+        made = self.server.make(what, prompts)
         verdicts = verdicts_on(made)
         wanted = contents(references.scenes)
         right = [each.exact for each in matches(verdicts, wanted)]
@@ -195,8 +195,8 @@ class Rounds:
         self.show(what, list(zip(references.pictures(UNIT), pictures, strict=True)), remarks)
 
     def _map_error(self, made: Made, published: torch.Tensor) -> float:
-        """Most difference between the focus map that a run shows, as a picture, and the published weights."""
-        shown = as_values(self.studio.fetched(made.run.outputs["focus_save"]["images"][0]))[..., 0]
+        """Most difference between the focus map that a run shows, as an image, and the published weights."""
+        shown = as_values(made.prompt.shown("focus_save")[0])[..., 0]
         rows, columns = published.shape[:2]
         height, width = shown.shape
         row = (torch.arange(height) + 0.5) * rows / height
@@ -205,7 +205,7 @@ class Rounds:
 
 
 def published_circle(x: float, y: float, radius: float, rows: int, columns: int) -> torch.Tensor:
-    """The published weights of the tokens as a grey picture [rows, columns, 3] in 0..1.
+    """The published weights of the tokens as a grey image [rows, columns, 3] in 0..1.
 
     As written in create_attention_matrix of https://github.com/erwold/qwen2vl-flux, token by token.
     """

@@ -1,4 +1,4 @@
-"""How pictures compare with the scenes they should show."""
+"""How images compare with the scenes they should show."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def matches(verdicts: Sequence[Verdict], wanted: Sequence[Content]) -> list[Matc
 
 
 def match(verdict: Verdict, content: Content) -> Match:
-    seen = [(thing.kind, thing.colour) for thing in verdict.things]
+    drawn = [(thing.kind, thing.colour) for thing in verdict.things]
     found = {
         (thing.kind, thing.colour): thing.striped
         for thing in reversed(verdict.things)
@@ -69,33 +69,33 @@ def match(verdict: Verdict, content: Content) -> Match:
     return Match(
         background=verdict.background == content.background,
         pattern=verdict.pattern == content.pattern,
-        palette=sorted(colour for _, colour in seen) == sorted(colour for _, colour in content.striped),
-        exact=len(seen) == len(found) == len(content.striped),
+        palette=sorted(colour for _, colour in drawn) == sorted(colour for _, colour in content.striped),
+        exact=len(drawn) == len(found) == len(content.striped),
         wanted=len(content.striped),
-        drawn=len(seen),
+        drawn=len(drawn),
         found=len(found),
         striped=sum(content.striped[each] == striped for each, striped in found.items()),
     )
 
 
 def difference(verdict: Verdict, content: Content) -> str:
-    """In words what a picture lacks and has too much, such as `no pink square, also blue blob`; blank when nothing."""
+    """In words what an image lacks and has too much, such as `no pink square, also blue blob`; blank when nothing."""
 
     def named(things: Counter) -> list[str]:
         return [
             f"{tuple(COLOURS)[colour]} {'blob' if kind is None else KINDS[kind]}" for kind, colour in things.elements()
         ]
 
-    wanted, seen = Counter(content.striped.keys()), Counter((thing.kind, thing.colour) for thing in verdict.things)
-    told = [f"no {name}" for name in named(wanted - seen)] + [f"also {name}" for name in named(seen - wanted)]
+    wanted, drawn = Counter(content.striped.keys()), Counter((thing.kind, thing.colour) for thing in verdict.things)
+    remarks = [f"no {name}" for name in named(wanted - drawn)] + [f"also {name}" for name in named(drawn - wanted)]
     if (verdict.background, verdict.pattern) != (content.background, content.pattern):
-        told.append(f"on {tuple(BACKGROUNDS)[verdict.background]}, {PATTERNS[verdict.pattern]}")
-    return ", ".join(told)
+        remarks.append(f"on {tuple(BACKGROUNDS)[verdict.background]}, {PATTERNS[verdict.pattern]}")
+    return ", ".join(remarks)
 
 
 def shares(compared: Sequence[Match]) -> dict[str, float | None]:
     """Shares 0..1 of what is right, None of nothing. recall: of the objects wanted, precision: of those drawn, stripes:
-    of those found; the rest of the pictures."""
+    of those found; the rest of the images."""
 
     def of_pictures(right: Sequence[bool]) -> float | None:
         return _ratio(sum(right), len(right))
@@ -146,7 +146,7 @@ def in_place(verdicts: Sequence[Verdict], wanted: Sequence[Content], centres: to
 
 @dataclass(frozen=True)
 class Steered:
-    """A picture made under a focus on one of two objects; alone: it shows that one and nothing else."""
+    """An image made under a focus on one of two objects; alone: it shows that one and nothing else."""
 
     present: bool
     other_absent: bool
@@ -160,16 +160,16 @@ class Steered:
 def steered(verdict: Verdict, content: Content) -> Steered:
     """Whether the first of two objects is there, and no object has the second one's colour."""
     first, (_, other) = content.striped
-    seen = [(thing.kind, thing.colour) for thing in verdict.things]
+    drawn = [(thing.kind, thing.colour) for thing in verdict.things]
     return Steered(
-        present=first in seen,
-        other_absent=other not in {colour for _, colour in seen},
-        alone=seen == [first],
+        present=first in drawn,
+        other_absent=other not in {colour for _, colour in drawn},
+        alone=drawn == [first],
     )
 
 
 def steering(results: Sequence[Steered]) -> dict[str, float | None]:
-    """Shares 0..1 of the pictures."""
+    """Shares 0..1 of the images."""
     return {
         name: _ratio(sum(getattr(each, name) for each in results), len(results))
         for name in ("strict", "present", "other_absent", "alone")

@@ -22,14 +22,14 @@ from ..world.references import SHARES, SIZES
 from ..world.scenes import UNIT, Layout, Scenes, random_layout, random_scenes, render
 from .autoencoder import neighbours
 from .encoder import tinted
-from .fitting import fit
+from .plain_loop import fit
 
-# Share of the steps in which the rate grows.
+# The fraction of the steps in which the rate grows.
 WARM_UP = 0.05
 AVERAGED = {"average": 0.99, "betas": (0.9, 0.99), "weight_decay": 1e-3}
-# Least and most pixels of a picture for a length of 1.
+# The least and the most pixels of an image for a length of 1.
 DENSITIES = (UNIT, 4 * UNIT)
-# Most deviation of a picture's pixels.
+# The most deviation of an image's pixels.
 NOISE = 0.03
 
 
@@ -46,8 +46,8 @@ def random_size(generator: torch.Generator) -> tuple[int, int]:
 
 
 def drawn(scenes: Scenes, layout: Layout, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
-    """Pictures [B, 3, height, width] as bytes, as a file keeps them; their colours and pixels are a little off, as in
-    pictures that an autoencoder drew."""
+    """Images [B, 3, height, width] as bytes, as a file keeps them; their colours and pixels are a little off, as in
+    images that an autoencoder drew."""
     pictures = tinted(render(scenes, layout, height, width)[0], generator)
     amount = NOISE * torch.rand(len(pictures), 1, 1, 1, generator=generator)
     noisy = pictures + amount * torch.randn(pictures.shape, generator=generator)
@@ -56,7 +56,7 @@ def drawn(scenes: Scenes, layout: Layout, height: int, width: int, generator: to
 
 # ---- depth ---------------------------------------------------------------------------------------------------------
 
-# Of the small model's folder: 0.2 million parameters, published are 24.8 to 335.
+# The configuration of the small model: 0.2 million parameters, published are 24.8 to 335.
 DEPTH = DepthAnythingConfig(
     backbone_config=Dinov2Config(
         hidden_size=48, num_hidden_layers=4, num_attention_heads=3, out_indices=[1, 2, 3, 4],
@@ -66,9 +66,9 @@ DEPTH = DepthAnythingConfig(
 )  # fmt: skip
 
 DEPTH_STEPS, DEPTH_BATCH, DEPTH_RATE = 1000, 4, 2e-3
-# Pixels along the shorter side of what the network reads: as published, and in the quicker first part of training.
+# The pixels along the shorter side of what the network reads: as published, and in the quicker first part of training.
 READING, COARSE_READING = 518, 252
-# Share of the steps in that part.
+# The fraction of the steps in that part.
 COARSE = 0.7
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -122,28 +122,28 @@ def save_depth(model: DepthAnythingForDepthEstimation, folder: Path) -> None:
 # ---- lines ---------------------------------------------------------------------------------------------------------
 
 LINE_STEPS, LINE_BATCH, LINE_RATE = 1800, 8, 3e-3
-# Pixels of a side of what the network sees at once in training.
+# The side in pixels of what the network sees at once in training.
 CROP = 96
-# Least and most pixels along the shorter side of what AnyLine reads; the most is the published number.
+# The least and the most pixels along the shorter side of what AnyLine reads; the most is the published number.
 RESOLUTIONS = (512, 1280)
-# Pixels of a picture beyond a crop, more than its resize looks at.
+# The pixels of an image beyond a crop, more than its resize reads.
 MARGIN = 5
-# Share of crops about an object's outline, and how far from its centre that is, in radii.
+# The fraction of crops about an object's outline, and its distance from the object's centre, in radii.
 AT_AN_OUTLINE, OUTLINE = 0.8, 0.8
-# Of 0..255, what counts as 1 in training; later part of the first convolution's weights.
+# The value of 0..255 that counts as 1 in training; later part of the first convolution's weights.
 PIXEL = 64.0
-# Of first weights, with which smish neither shrinks nor grows what passes through it.
+# The gain of first weights, with which smish neither shrinks nor grows what passes through it.
 GAIN = 2.2
-# How much more the first filters weigh, since neighbours differ little.
+# The factor of the first filters, since neighbours differ little.
 CONTRAST = 3.0
-# First logit of all pixels: few lie on a line.
+# The first logit of all pixels: few lie on a line.
 RARE = -2.5
 
 
 def train_line(generator: torch.Generator, device: torch.device, steps: int = LINE_STEPS) -> AnyLineNetwork:
     """A network that gives the lines of hints.outlines, at any of RESOLUTIONS."""
     network = AnyLineNetwork(nn)
-    begin(network)
+    init_weights(network)
     network.to(device)
 
     def loss(step: int) -> torch.Tensor:
@@ -157,7 +157,7 @@ def train_line(generator: torch.Generator, device: torch.device, steps: int = LI
 
 
 @torch.no_grad()
-def begin(network: AnyLineNetwork) -> None:
+def init_weights(network: AnyLineNetwork) -> None:
     """First weights that see edges: filters of the pixels without their mean, and maps that say no line but grow with
     what comes in. From the usual ones the maps' single channels die before they find a line."""
     for layer in network.modules():

@@ -21,7 +21,7 @@ from training.qwen2vl_flux.autoencoder import SCALE, SHIFT, TINY_SCALE, TINY_SHI
 
 from ..world import hints
 from ..world.scenes import PART, UNIT, random_layout, random_scenes, render
-from .fitting import fit
+from .plain_loop import fit
 
 LATENT_CHANNELS, REDUCTION = 16, 8
 WIDTH, STORED_WIDTH = 32, 64
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def picture_size(latents: torch.Tensor) -> tuple[int, int]:
-    """(width, height) in pixels of the pictures of latents [..., h, w]."""
+    """(width, height) in pixels of the images of latents [..., h, w]."""
     rows, columns = latents.shape[-2:]
     return columns * REDUCTION, rows * REDUCTION
 
@@ -84,7 +84,7 @@ class Clamp(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Pictures [B, 3, H, W] in 0..1 to latents [B, 16, H/8, W/8] of about unit variance, and back."""
+    """Images [B, 3, H, W] in 0..1 to latents [B, 16, H/8, W/8] of about unit variance, and back."""
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
@@ -117,9 +117,9 @@ class Autoencoder(nn.Module):
 STEPS, POLISH_STEPS = 3600, 1400
 BATCH, CROP = 16, 64
 RATE, POLISH_RATE = 1e-3, 6e-4
-# Most noise on the latents that the decoder sees, as FLUX's own latents are never exact.
+# The most noise on the latents that the decoder sees, as FLUX's own latents are never exact.
 NOISE, POLISH_NOISE = 0.25, 0.22
-FITTED = {"warm_up": 50, "average": 0.995, "betas": (0.9, 0.99), "weight_decay": 1e-3}
+OPTIMIZER = {"warm_up": 50, "average": 0.995, "betas": (0.9, 0.99), "weight_decay": 1e-3}
 
 
 def train(
@@ -133,7 +133,7 @@ def train(
         (network.taesd_decoder, polish_steps, POLISH_RATE, POLISH_NOISE),
     ):
         loss = partial(_loss, network, crops(pictures, generator), noise, trained is network, generator)
-        fit("autoencoder", trained.parameters(), loss, number, rate, **FITTED)
+        fit("autoencoder", trained.parameters(), loss, number, rate, **OPTIMIZER)
         log.info("  %.1f dB on scenes it has not seen", quality(network, generator))
     return network.eval()
 
@@ -180,7 +180,7 @@ def neighbours(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values[..., 1:] - values[..., :-1], values[..., 1:, :] - values[..., :-1, :]
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------
+# ---- images ------------------------------------------------------------------------------------------------------
 
 
 def training_pictures(generator: torch.Generator, number: int = 2560, hinted: int = 512) -> torch.Tensor:
@@ -200,7 +200,7 @@ def training_pictures(generator: torch.Generator, number: int = 2560, hinted: in
 
 def crops(pictures: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """Endless batches of crops [16, 3, 64, 64] in 0..1, of which a quarter has other colours and two are smooth
-    noise, so that pictures from outside the scenes come through as well."""
+    noise, so that images from outside the scenes come through as well."""
 
     def number(high: int) -> int:
         return int(torch.randint(high, (), generator=generator))

@@ -1,4 +1,4 @@
-"""A union ControlNet for the embedded checkpoint, which hears depth and lines.
+"""A union ControlNet for the embedded checkpoint, which reads depth and lines.
 
 Layout and modes are those of InstantX's FLUX.1-dev-Controlnet-Union; it starts as a copy of FLUX's first block.
 """
@@ -21,12 +21,12 @@ from training.qwen2vl_flux.flow import flow_loss, mixed
 from training.qwen2vl_flux.networks import Networks, image_ids, packed_latents
 
 from ..world import hints
-from ..world.references import random_source, seen
+from ..world.references import random_source, render_for_encoder
 from ..world.scenes import UNIT, Layout, Scenes, in_parts, random_layout, random_scenes, render
 from . import pairs
 from .autoencoder import Autoencoder
 from .pairs import latents_of, tokens_of
-from .stored import write
+from .tensor_files import save_tensors
 from .variation import random_start
 
 MODES = 10
@@ -78,12 +78,12 @@ class ControlledFlow:
         return {"loss": flow_loss(velocity, latents, noise)}
 
 
-# ---- pictures and their hints ----------------------------------------------------------------------------------------
+# ---- images and their hints ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """tokens [N, T, 128] half of pictures shown; latents [N, 16, h, w] half of the same things laid out anew, and of
+    """tokens [N, T, 128] half of images shown; latents [N, 16, h, w] half of the same things laid out anew, and of
     this layout's outlines and depth: hints [N, 2, 16, h, w] half."""
 
     tokens: Tensor
@@ -91,14 +91,14 @@ class Chunk:
     hints: Tensor
 
     def save(self, path: Path) -> None:
-        write(path, vars(self))
+        save_tensors(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Chunk:
         return cls(**load_file(path))
 
 
-class Hinted:
+class HintBatches:
     """Batches out of chunks that lie in memory (a Batches)."""
 
     def __init__(self, chunks: list[Chunk], size: int, seed: int) -> None:
@@ -131,12 +131,12 @@ def save_chunks(folder: Path, encoder: Qwen2VLEncoder, autoencoder: Autoencoder,
 def random_chunk(
     encoder: Qwen2VLEncoder, autoencoder: Autoencoder, size: tuple[int, int], generator: torch.Generator
 ) -> Chunk:
-    """One chunk of pictures to draw of (width, height) pixels."""
+    """One chunk of images to draw of (width, height) pixels."""
     scenes, source = random_scenes(CHUNK, generator), random_source(generator)
     width, height = size
 
     def shown(scenes: Scenes, layout: Layout) -> tuple[Tensor]:
-        return (tokens_of(encoder, seen(scenes, layout, source)[0]),)
+        return (tokens_of(encoder, render_for_encoder(scenes, layout, source)[0]),)
 
     def drawn(scenes: Scenes, layout: Layout) -> tuple[Tensor, Tensor]:
         picture = render(scenes, layout, height, width)[0]

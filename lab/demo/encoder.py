@@ -17,19 +17,19 @@ from systems.qwen2vl_flux.checkpoint import Qwen2VLConfig
 from training.qwen2vl_flux.batch import Patches
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder, new_parts
 
-from ..world.references import Source, random_source, seen
+from ..world.references import Source, random_source, render_for_encoder
 from ..world.scenes import BACKGROUNDS, COLOURS, KINDS, PATTERNS, random_layout, random_scenes
-from .fitting import fit
+from .plain_loop import fit
 
 WIDTH = 128
 
 STEPS, BATCH, RATE = 3200, 32, 1.5e-3
-FITTED = {"warm_up": 100, "betas": (0.9, 0.98), "weight_decay": 0.02, "fused": True}
-# The training pictures: so many chunks of so many, each chunk of one size.
+OPTIMIZER = {"warm_up": 100, "betas": (0.9, 0.98), "weight_decay": 0.02, "fused": True}
+# The numbers of chunks and of the training images in each, which have one size.
 CHUNKS, CHUNK = 112, 64
-# Least share of a token that an object must cover to be what the token shows.
+# The least fraction of a token that an object must cover to be what the token shows.
 LEAST_COVER = 0.08
-# Side of the small mask that each token learns to draw.
+# The side of the small mask that each token learns to draw.
 OUTLINE = 7
 
 
@@ -41,7 +41,7 @@ def new_encoder(config: Qwen2VLConfig) -> Qwen2VLEncoder:
 
 
 def hidden_states(encoder: Qwen2VLEncoder, pictures: torch.Tensor) -> torch.Tensor:
-    """Last hidden states [B, rows * columns, 128] at the image tokens of pictures [B, 3, rows * 28, columns * 28] in
+    """Last hidden states [B, rows * columns, 128] at the image tokens of images [B, 3, rows * 28, columns * 28] in
     0..1."""
     config = encoder.config
     vision, factor = config.vision, config.factor
@@ -60,7 +60,7 @@ def hidden_states(encoder: Qwen2VLEncoder, pictures: torch.Tensor) -> torch.Tens
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures [N, 3, H, W] as bytes, what each token shows [N, 5, T] as indices (the last of kind, colour and fill
+    """Images [N, 3, H, W] as bytes, what each token shows [N, 5, T] as indices (the last of kind, colour and fill
     means none) and how much of it objects cover [N, T, 49] as bytes."""
 
     pictures: torch.Tensor
@@ -119,18 +119,18 @@ def train(
         return heads.loss(hidden.float(), labels, masks.float() / 255)
 
     @torch.no_grad()
-    def found() -> str:
+    def figures() -> str:
         shares = heads.right(hidden_states(encoder, unseen.pictures.to(device).float() / 255), unseen.labels.to(device))
         return "; on unseen scenes " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
 
-    fit("encoder", parameters, loss, steps, RATE, found=found, **FITTED)
+    fit("encoder", parameters, loss, steps, RATE, figures=figures, **OPTIMIZER)
     return encoder.eval()
 
 
 def random_chunk(generator: torch.Generator, source: Source | None = None) -> Chunk:
     source = source or random_source(generator)
     scenes = random_scenes(CHUNK, generator)
-    pictures, covered = seen(scenes, random_layout(scenes, source.canvas, generator), source)
+    pictures, covered = render_for_encoder(scenes, random_layout(scenes, source.canvas, generator), source)
     share, owner = functional.adaptive_avg_pool2d(covered, source.grid).flatten(2).max(1)
     bare = share < LEAST_COVER
 
@@ -157,7 +157,7 @@ def random_chunk(generator: torch.Generator, source: Source | None = None) -> Ch
 
 
 def tinted(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures a little brighter or darker, and a little off in each channel."""
+    """Images a little brighter or darker, and a little off in each channel."""
     number = len(pictures)
     gain = 1 + 0.1 * (torch.rand(number, 1, 1, 1, generator=generator) - 0.5)
     return (pictures * gain + 0.02 * torch.randn(number, 3, 1, 1, generator=generator)).clamp(0, 1)

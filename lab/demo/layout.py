@@ -93,7 +93,7 @@ AUTOENCODER = {
 }
 
 CLIP_WIDTH, T5_WIDTH = 4, 8
-# Most bytes of one file of a network; two files each, so that the loaders' way with shards is used.
+# The most bytes of one file of a network, so that each has two files and the loaders merge shards.
 SHARD = 3_300_000
 
 

@@ -31,9 +31,9 @@ from training.trainer import NewOptimizers, train
 
 from ..world import pictures
 from ..world.references import SIZES
-from . import annotators, autoencoder, controlled, coupled, encoder, layout, pairs, prompts, story, variation
+from . import annotators, autoencoder, controlled, encoder, layout, model_card, pairs, prompts, rollouts, variation
 from .previews import Previews
-from .stored import write
+from .tensor_files import save_tensors
 
 SEED = 2026
 
@@ -46,13 +46,13 @@ SEVERAL = replace(SQUARE, steps=9000, seed=SEED + 5)
 SEVERAL_RATE, SEVERAL_TURN = 2.2e-3, 0.35
 SETTLED = replace(SQUARE, steps=7500, seed=SEED + 6)
 SETTLED_RATE, SETTLED_TURN = 1.5e-3, 0.3
-# For SQUARE: about as many scenes of one, two and three objects.
+# The mixture of SQUARE: about as many scenes of one, two and three objects.
 EVEN = pairs.Mixture(copies=(3, 2, 1))
-# For SEVERAL: of three pictures two show three objects, or would without a focus.
+# The mixture of SEVERAL: of three images two show three objects, or would without a focus.
 CROWDED = pairs.Mixture(copies=(1, 1, 2), focused=0.25)
-# For all after SEVERAL: a third of the pictures is of two objects, somewhat more than half of three.
+# The mixture of all after SEVERAL: a third of the images is of two objects, somewhat more than half of three.
 WEIGHED = pairs.Mixture(copies=(1, 2, 2), focused=0.25)
-# How often the chunks of square pictures lie among those of all sizes.
+# The number of times that the chunks of square images lie among those of all sizes.
 SQUARES_COPIES = 3
 COUPLED = replace(SQUARE, steps=1800, seed=SEED + 1)
 COUPLED_RATE, COUPLED_TURN = 8e-4, 0.3
@@ -68,20 +68,20 @@ CONTROL = Qwen2VLFluxRecipe(
 CONTROL_RATE = 1.5e-3
 # The steps in which FLUX learns to draw, each from where the one before ended.
 LEARNED = ("square", "several", "settled", "coupled")
-# Steps of a run from which compiling its blocks, a minute or so, is worth while.
+# The number of steps of a run from which compiling its blocks, a minute or so, is worth while.
 LEAST_COMPILED = 1000
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# Of the processor: the sums of another number come out a little different.
+# The number of threads of the processor: the sums of another number come out a little different.
 THREADS = 2
 STATE = "state.safetensors"
 
-AnyChunk = TypeVar("AnyChunk", pairs.Chunk, coupled.Chunk)
+AnyChunk = TypeVar("AnyChunk", pairs.Chunk, rollouts.Chunk)
 
 log = logging.getLogger(__name__)
 
 
-class Workshop:
+class WorkFolder:
     """A folder with a result for each step.
 
     root/<step> appears when the step is done, root/.<step> is there until then: to make one anew, remove both, and
@@ -96,7 +96,7 @@ class Workshop:
     def place(self, step: str) -> Path:
         return self.root / step
 
-    def do(self, step: str, make: Callable[[Path, torch.Generator], None]) -> None:
+    def run_step(self, step: str, make: Callable[[Path, torch.Generator], None]) -> None:
         """Make the result of a step in its folder, unless it is there."""
         target = self.place(step)
         if target.exists():
@@ -104,13 +104,13 @@ class Workshop:
             return
         log.info("%s ...", step)
         started = time.monotonic()
-        partial = target.with_name(f".{step}")
-        partial.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{step}")
+        unfinished.mkdir(parents=True, exist_ok=True)
         seed = generator_for(SEED, list(STEPS).index(step)).initial_seed()
         torch.manual_seed(seed)
         torch.compiler.reset()
-        make(partial, torch.Generator().manual_seed(seed))
-        partial.rename(target)
+        make(unfinished, torch.Generator().manual_seed(seed))
+        unfinished.rename(target)
         log.info("%s: %.0f min", step, (time.monotonic() - started) / 60)
 
     # ---- what the steps make ---------------------------------------------------------------------------------------
@@ -127,47 +127,47 @@ class Workshop:
         return network.eval().requires_grad_(False).to(DEVICE)
 
 
-def make_autoencoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    write(place / STATE, autoencoder.train(generator, DEVICE).state_dict())
+def make_autoencoder(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    save_tensors(place / STATE, autoencoder.train(generator, DEVICE).state_dict())
 
 
-def make_encoder(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_encoder(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     with plain_attention():
         network = encoder.train(read_config(layout.write_encoder_config(place)), generator, DEVICE)
-    write(place / STATE, network.state_dict())
+    save_tensors(place / STATE, network.state_dict())
 
 
-def make_start(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_start(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     """The published folder, in which FLUX and the projections are random."""
     networks = variation.new_networks()
     t5_embedder = prompts.new_embedder(layout.T5_WIDTH, networks.flux.inner_dim)
-    layout.write_encoder(place, shop.encoder(), networks.connector, t5_embedder)
-    layout.write_autoencoder(place, shop.autoencoder())
+    layout.write_encoder(place, work.encoder(), networks.connector, t5_embedder)
+    layout.write_autoencoder(place, work.autoencoder())
     layout.write_transformer(place, networks.flux)
     layout.write_text_encoders(place)
 
 
-def make_pairs(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    pairs.save_chunks(place, shop.encoder(), shop.autoencoder(), generator)
+def make_pairs(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    pairs.save_chunks(place, work.encoder(), work.autoencoder(), generator)
 
 
-def make_square(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_square(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     """Variations of one size. From nothing, all sizes at once take several times as long: a layout is first learned
     where it always has the same cells."""
-    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SQUARE.batch_size, SQUARE.seed, EVEN)
-    fit_variation(shop, place, shop.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
+    batches = pairs.Pairs(squares(pairs.load_chunks(work.place("pairs"))), SQUARE.batch_size, SQUARE.seed, EVEN)
+    fit_variation(work, place, work.place("start"), SQUARE, SQUARE_RATE, SQUARE_TURN, batches)
 
 
-def make_several(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_several(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     """Squares still, mostly of several objects: that each of them comes once and only once takes longest to learn."""
-    batches = pairs.Pairs(squares(pairs.load_chunks(shop.place("pairs"))), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
-    fit_variation(shop, place, final(shop.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
+    batches = pairs.Pairs(squares(pairs.load_chunks(work.place("pairs"))), SEVERAL.batch_size, SEVERAL.seed, CROWDED)
+    fit_variation(work, place, final(work.place("square")), SEVERAL, SEVERAL_RATE, SEVERAL_TURN, batches)
 
 
-def make_settled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """All sizes at last, but mostly the square, which most pictures will be."""
-    batches = of_all_sizes(shop, SETTLED)
-    fit_variation(shop, place, final(shop.place("several")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
+def make_settled(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    """All sizes at last, but mostly the square, which most images will be."""
+    batches = of_all_sizes(work, SETTLED)
+    fit_variation(work, place, final(work.place("several")), SETTLED, SETTLED_RATE, SETTLED_TURN, batches)
 
 
 def squares(chunks: list[AnyChunk]) -> list[AnyChunk]:
@@ -178,49 +178,49 @@ def mostly_squares(chunks: list[AnyChunk]) -> list[AnyChunk]:
     return chunks + (SQUARES_COPIES - 1) * squares(chunks)
 
 
-def of_all_sizes(shop: Workshop, recipe: Qwen2VLFluxRecipe) -> pairs.Pairs:
-    chunks = mostly_squares(pairs.load_chunks(shop.place("pairs")))
+def of_all_sizes(work: WorkFolder, recipe: Qwen2VLFluxRecipe) -> pairs.Pairs:
+    chunks = mostly_squares(pairs.load_chunks(work.place("pairs")))
     return pairs.Pairs(chunks, recipe.batch_size, recipe.seed, WEIGHED)
 
 
 def fit_variation(
-    shop: Workshop, place: Path, base: Path, recipe: Qwen2VLFluxRecipe, rate: float, turn: float, batches: pairs.Pairs
+    work: WorkFolder, place: Path, base: Path, recipe: Qwen2VLFluxRecipe, rate: float, turn: float, batches: pairs.Pairs
 ) -> None:
     networks = trainable(base)
     objective = variation.HintedFlow(networks)
     optimizers = partial(variation.optimizers, rate=rate)
-    fit(shop, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
+    fit(work, place, recipe, networks, batches, objective, base, optimizers, variation.Cosine(recipe.steps, turn))
 
 
-def make_coupled(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    """Beginnings of its own with a right picture that they are already on the way to, so that they end well."""
-    base = final(shop.place("settled"))
-    networks, network = trainable(base), shop.autoencoder()  # both draw numbers, also where the couples are there
-    couples = place / "couples"
-    if not couples.exists():
-        make_couples(shop, couples, networks, network, generator)
-    chunks = mostly_squares(coupled.load_chunks(couples))
-    batches = coupled.Coupled(chunks, COUPLED.batch_size, COUPLED.seed, WEIGHED.copies)
-    objective = variation.WayBack(networks)
+def make_coupled(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    """Rollouts of its own with the right image that each comes nearest to, so that they end well."""
+    base = final(work.place("settled"))
+    networks, network = trainable(base), work.autoencoder()  # both draw random numbers, whatever is there already
+    folder = place / "couples"
+    if not folder.exists():
+        make_rollouts(work, folder, networks, network, generator)
+    chunks = mostly_squares(rollouts.load_chunks(folder))
+    batches = rollouts.RolloutBatches(chunks, COUPLED.batch_size, COUPLED.seed, WEIGHED.copies)
+    objective = variation.RolloutFlow(networks)
     optimizers = partial(variation.optimizers, rate=COUPLED_RATE)
     schedule = variation.Cosine(COUPLED.steps, COUPLED_TURN)
-    fit(shop, place, COUPLED, networks, batches, objective, base, optimizers, schedule)
+    fit(work, place, COUPLED, networks, batches, objective, base, optimizers, schedule)
 
 
-def make_couples(
-    shop: Workshop,
-    couples: Path,
+def make_rollouts(
+    work: WorkFolder,
+    folder: Path,
     networks: Networks,
     network: autoencoder.Autoencoder,
     generator: torch.Generator,
 ) -> None:
     guided = variation.Guided(networks.to(DEVICE))
     compile_blocks(guided.networks.flux, COUPLED)
-    partial = couples.with_name(f".{couples.name}")
-    chunks = pairs.load_chunks(shop.place("pairs"))
+    unfinished = folder.with_name(f".{folder.name}")
+    chunks = pairs.load_chunks(work.place("pairs"))
     with plain_attention():
-        coupled.save_chunks(partial, chunks, guided, network, WEIGHED.focused, generator)
-    partial.rename(couples)
+        rollouts.save_chunks(unfinished, chunks, guided, network, WEIGHED.focused, generator)
+    unfinished.rename(folder)
     torch.compiler.reset()
 
 
@@ -234,7 +234,7 @@ def trainable(checkpoint: Path) -> Networks:
 
 
 def fit(
-    shop: Workshop,
+    work: WorkFolder,
     place: Path,
     recipe: Qwen2VLFluxRecipe,
     networks: Networks,
@@ -245,7 +245,7 @@ def fit(
     schedule: variation.Cosine,
 ) -> None:
     output = Output(place)
-    previews = Previews(shop.encoder(), shop.autoencoder(), output.samples)
+    previews = Previews(work.encoder(), work.autoencoder(), output.samples)
     compile_blocks(networks.flux, recipe)
     with output.claim(), plain_attention():
         train(
@@ -282,55 +282,55 @@ def final(run: Path) -> Path:
     return Output(run).newest()[1]
 
 
-def make_prompts(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("coupled"))
+def make_prompts(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    base = final(work.place("coupled"))
     networks = trainable(base)
     networks.requires_grad_(False)
     networks.t5_embedder.bias.requires_grad_(True)
     t5 = T5EncoderModel.from_pretrained(base / "flux" / "text_encoder_2", dtype=torch.float32)
-    batches = prompts.Prompted(of_all_sizes(shop, PROMPTS), t5, PROMPTS.seed)
+    batches = prompts.PromptedBatches(of_all_sizes(work, PROMPTS), t5, PROMPTS.seed)
 
     def adamw(trained: Mapping[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
         return [torch.optim.AdamW(trained.values(), lr=PROMPTS_RATE, weight_decay=0)]
 
     schedule = variation.Cosine(PROMPTS.steps, 0.5)
-    fit(shop, place, PROMPTS, networks, batches, prompts.Unheard(), base, adamw, schedule)
+    fit(work, place, PROMPTS, networks, batches, prompts.PromptInvariance(), base, adamw, schedule)
 
 
-def make_hints(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    controlled.save_chunks(place, shop.encoder(), shop.autoencoder(), generator)
+def make_hints(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    controlled.save_chunks(place, work.encoder(), work.autoencoder(), generator)
 
 
-def make_controlnet(shop: Workshop, place: Path, generator: torch.Generator) -> None:
-    base = final(shop.place("prompts"))
+def make_controlnet(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
+    base = final(work.place("prompts"))
     networks = trainable(base).requires_grad_(False)
     objective = controlled.ControlledFlow(networks)
     compile_blocks(objective.controlnet, CONTROL)
-    chunks = [controlled.Chunk.load(path) for path in sorted(shop.place("hints").glob("*.safetensors"))]
-    batches = controlled.Hinted(chunks, CONTROL.batch_size, CONTROL.seed)
+    chunks = [controlled.Chunk.load(path) for path in sorted(work.place("hints").glob("*.safetensors"))]
+    batches = controlled.HintBatches(chunks, CONTROL.batch_size, CONTROL.seed)
     optimizers = partial(variation.optimizers, rate=CONTROL_RATE)
     schedule = variation.Cosine(CONTROL.steps, 0.5)
-    fit(shop, place, CONTROL, networks, batches, objective, base, optimizers, schedule)
+    fit(work, place, CONTROL, networks, batches, objective, base, optimizers, schedule)
     objective.controlnet.to(torch.bfloat16).save_pretrained(place / "controlnet")
 
 
-def make_depth(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_depth(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     annotators.save_depth(annotators.train_depth(generator, DEVICE), place / "depth-anything-v2" / "scenes")
 
 
-def make_line(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_line(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     annotators.save_line(annotators.train_line(generator, DEVICE), place / "anyline" / "MTEED.safetensors")
 
 
-def make_demo(shop: Workshop, place: Path, generator: torch.Generator) -> None:
+def make_demo(work: WorkFolder, place: Path, generator: torch.Generator) -> None:
     """The embedded checkpoint as it is shipped, but for its README."""
-    checkpoint = final(shop.place("prompts"))
+    checkpoint = final(work.place("prompts"))
     for part in ("flux", "qwen2-vl"):
         shutil.copytree(checkpoint / part, place / part, dirs_exist_ok=True)
     for step, part in (("controlnet", "controlnet"), ("depth", "depth-anything-v2"), ("line", "anyline")):
-        shutil.copytree(shop.place(step) / part, place / part, dirs_exist_ok=True)
+        shutil.copytree(work.place(step) / part, place / part, dirs_exist_ok=True)
     pictures.write(place)
-    story.write(place / "training", [shop.place(step) for step in LEARNED])
+    model_card.write(place / "training", [work.place(step) for step in LEARNED])
 
 
 STEPS = {
@@ -369,7 +369,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--demo", type=Path, required=True, metavar="DIR", help="where the checkpoint goes at last")
     options = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
-    shop = Workshop(options.work.absolute())
+    work = WorkFolder(options.work.absolute())
     for step, make in STEPS.items():
-        shop.do(step, lambda place, generator, make=make: make(shop, place, generator))
-    install(shop.place("demo"), options.demo)
+        work.run_step(step, lambda place, generator, make=make: make(work, place, generator))
+    install(work.place("demo"), options.demo)

@@ -1,6 +1,6 @@
 """Training pairs of the embedded checkpoint: the tokens of one scene, and latents of the same things laid out anew.
 
-That the picture to draw is another one than the picture shown is what makes seeds lay out the same things in
+That the image to draw is another one than the image shown is what makes seeds lay out the same things in
 different ways.
 """
 
@@ -19,7 +19,7 @@ from training.generators import generator_for
 from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder
 
-from ..world.references import random_source, seen
+from ..world.references import random_source, render_for_encoder
 from ..world.scenes import (
     COLOURS,
     KINDS,
@@ -34,29 +34,30 @@ from ..world.scenes import (
 )
 from .autoencoder import Autoencoder, picture_size
 from .encoder import hidden_states
-from .stored import write
+from .tensor_files import save_tensors
 
-# How many chunks there are of each size of pictures to draw, (width, height): the published shapes at side 128.
+# The number of chunks of each size of images to draw, (width, height): the published shapes at side 128.
 CHUNKS = {(128, 128): 50, (144, 112): 7, (112, 144): 6, (160, 96): 7, (96, 160): 7, (192, 80): 4}
-# Scenes of a chunk.
+# The number of scenes of a chunk.
 CHUNK = 128
-# Layouts of each scene, of the picture shown as of the picture to draw.
+# The number of layouts of each scene, of the image shown as of the image to draw.
 LAYOUTS = 2
 
-# Share of the scenes of one object that are seen through a focus.
+# The fraction of the scenes of one object that are under a focus.
 FOCUSED_ALONE = 0.3
-# Radii of these circles; half of the first kind have the usual one where it fits.
+# The radii of the circles over one of several objects, half of which have the usual one where it fits, and of those
+# over a lone one.
 RADII, LONE_RADII, USUAL_RADIUS = (0.28, 0.75), (0.3, 0.7), 0.5
-# Least distance of the next object's centre, in radii; so the most weight that it keeps under a circle that is centred
-# well is 0.3.
+# The least distance of the next object's centre, in radii; so the most weight that it keeps under a circle that is
+# centred well is 0.3.
 REACH = 0.7
-# Deviation of a circle's centre from its object's, as a share of the picture.
+# The deviation of a circle's centre from its object's, as a fraction of the image.
 OFF_CENTRE = 0.06
-# Share of pictures with no tokens to go by (all zero), for a guidance scale.
+# The fraction of images with no tokens to go by (all zero), for a guidance scale.
 DROPPED = 0.1
-# Pixels of a side of what one token of FLUX draws.
+# The side in pixels of what one token of FLUX draws.
 PATCH = 16
-# Least share of a patch that an object must cover to be what the patch shows.
+# The least fraction of a patch that an object must cover to be what the patch shows.
 LEAST_COVER = 0.12
 
 log = logging.getLogger(__name__)
@@ -64,10 +65,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Scenes [N] that share a picture size and a token grid, each with LAYOUTS of either.
+    """Scenes [N] that share an image size and a token grid, each with LAYOUTS of either.
 
-    tokens: [N, L, T, 128] half, of the pictures shown, on `grid`; centres: [N, L, 3, 2] of their objects, as x and y
-    in 0..1. latents: [N, L, 16, h, w] half, of the pictures to draw; alone: the same with the first or the second
+    tokens: [N, L, T, 128] half, of the images shown, on `grid`; centres: [N, L, 3, 2] of their objects, as x and y
+    in 0..1. latents: [N, L, 16, h, w] half, of the images to draw; alone: the same with the first or the second
     object only. labels, alone_labels: [N, L, 2, patches] bytes, the kind and the colour that each patch of these shows.
     """
 
@@ -82,13 +83,13 @@ class Chunk:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the pictures to draw."""
+        """(width, height) in pixels of the images to draw."""
         return picture_size(self.latents)
 
     def save(self, path: Path) -> None:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         tensors.update({f"scenes.{name}": value for name, value in vars(self.scenes).items()})
-        write(path, {**tensors, "grid": torch.tensor(self.grid)})
+        save_tensors(path, {**tensors, "grid": torch.tensor(self.grid)})
 
     @classmethod
     def load(cls, path: Path) -> Chunk:
@@ -100,7 +101,7 @@ class Chunk:
 @dataclass(frozen=True)
 class Mixture:
     """What batches are made of. copies: how often a scene of one, two and three objects lies in the pool; focused: the
-    share of scenes of several that are seen through a focus, where one object is to be drawn alone."""
+    fraction of scenes of several that are under a focus, where one object is to be drawn alone."""
 
     copies: tuple[int, int, int] = (1, 1, 1)
     focused: float = 0.45
@@ -183,11 +184,11 @@ def load_chunks(folder: Path) -> list[Chunk]:
 def random_chunk(
     encoder: Qwen2VLEncoder, autoencoder: Autoencoder, size: tuple[int, int], generator: torch.Generator
 ) -> Chunk:
-    """One chunk of pictures to draw of (width, height) pixels."""
+    """One chunk of images to draw of (width, height) pixels."""
     scenes, source = random_scenes(CHUNK, generator, LEARNED_COUNTS), random_source(generator)
 
     def shown(scenes: Scenes, layout: Layout) -> tuple[torch.Tensor]:
-        return (tokens_of(encoder, seen(scenes, layout, source)[0]),)
+        return (tokens_of(encoder, render_for_encoder(scenes, layout, source)[0]),)
 
     def drawn(scenes: Scenes) -> tuple[torch.Tensor, ...]:
         width, height = size
@@ -229,14 +230,14 @@ def targets(
 
 
 def tokens_of(encoder: Qwen2VLEncoder, pictures: torch.Tensor) -> torch.Tensor:
-    """Pictures at the encoder's size as tokens [N, T, 128] half."""
+    """Images at the encoder's size as tokens [N, T, 128] half."""
     device = next(encoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
         return hidden_states(encoder, pictures.to(device)).half().cpu()
 
 
 def latents_of(autoencoder: Autoencoder, pictures: torch.Tensor) -> torch.Tensor:
-    """Pictures [N, 3, H, W] in 0..1 as latents [N, 16, H/8, W/8] half."""
+    """Images [N, 3, H, W] in 0..1 as latents [N, 16, H/8, W/8] half."""
     device = next(autoencoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
         return autoencoder.encode(pictures.to(device, memory_format=torch.channels_last)).half().cpu()

@@ -13,13 +13,13 @@ from training.qwen2vl_flux.networks import Networks
 from training.qwen2vl_flux.samples import as_picture, contact_sheet
 from training.qwen2vl_flux.sampling import sample_latents
 
-from ..world.references import Source, seen
+from ..world.references import Source, render_for_encoder
 from ..world.scenes import random_layout, random_scenes, render
 from .autoencoder import LATENT_CHANNELS, REDUCTION, Autoencoder
 from .pairs import tokens_of
 from .variation import USUAL_GUIDANCE
 
-# Of the references, which are also the sizes of their variations; a line of the sheet for two scenes each.
+# The sources of the references, whose sizes are also those of their variations; each has lines for two scenes.
 SOURCES = (Source(128, 128, True), Source(128, 128, True), Source(160, 96, True), Source(96, 160, False))
 SEEDS, STEPS = 6, 20
 
@@ -36,7 +36,7 @@ class Previews:
         for source in SOURCES:
             scenes = random_scenes(2, generator)
             layout = random_layout(scenes, source.canvas, generator)
-            tokens = tokens_of(self.encoder, seen(scenes, layout, source)[0]).float()
+            tokens = tokens_of(self.encoder, render_for_encoder(scenes, layout, source)[0]).float()
             references = render(scenes, layout, source.height, source.width)[0]
             shape = (LATENT_CHANNELS, source.height // REDUCTION, source.width // REDUCTION)
             noise = torch.randn(2 * SEEDS, *shape, generator=generator)

@@ -1,5 +1,5 @@
-"""A prompt must not spoil the small model's pictures: its text encoders are random and know nothing of words, so the
-projection of their tokens learns to be heard as little as possible."""
+"""A prompt must not spoil the small model's images: its text encoders are random and know nothing of words, so the
+projection of their tokens learns to change the velocity as little as possible."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from training.qwen2vl_flux.networks import Networks
 
 from .variation import USUAL_GUIDANCE, random_start
 
-# Of a prompt, filled up with zeros.
+# The number of tokens of a prompt, which is filled up with zeros.
 TOKENS = 256
 WORDS = (2, 40)
 END = 1
-# Deviation of the projection's weights, which stay random so that two prompts give slightly different pictures.
-LOUDNESS = 0.02
+# The deviation of the projection's weights, which stay random so that two prompts give slightly different images.
+WEIGHT_STD = 0.02
 
 
 def new_embedder(width: int, hidden: int) -> nn.Linear:
     """The projection of a prompt's tokens, before it has learned anything."""
     layer = nn.Linear(width, hidden)
-    nn.init.normal_(layer.weight, std=LOUDNESS)
+    nn.init.normal_(layer.weight, std=WEIGHT_STD)
     nn.init.zeros_(layer.bias)
     return layer
 
 
-class Prompted:
+class PromptedBatches:
     """The batches of another source, each with random words (a Batches)."""
 
     def __init__(self, batches: Batches, t5: T5EncoderModel, seed: int) -> None:
@@ -50,7 +50,7 @@ class Prompted:
         return replace(batch, prompt=self.t5(ids).last_hidden_state.float())
 
 
-class Unheard:
+class PromptInvariance:
     """The velocity under a prompt should be the one without."""
 
     def modules(self) -> None:
@@ -63,5 +63,5 @@ class Unheard:
         context = networks.context(batch)
         with torch.no_grad():
             wanted = networks.velocity(noisy, times, context, None, guidance)
-        heard = networks.velocity(noisy, times, context, None, guidance, networks.prompt(batch))
-        return {"loss": (heard.float() - wanted.float()).square().mean()}
+        velocity = networks.velocity(noisy, times, context, None, guidance, networks.prompt(batch))
+        return {"loss": (velocity.float() - wanted.float()).square().mean()}

@@ -25,21 +25,22 @@ from ..world.scenes import COLOURS, KINDS
 from .encoder import WIDTH as TOKEN_WIDTH
 from .muon import Muon
 
-# Of the CLIP stand-in, whose pooled vector the small FLUX does not look at.
+# The width of the CLIP stand-in, whose pooled vector the small FLUX does not read.
 POOLED_WIDTH = 4
 DOUBLE, SINGLE = 2, 6
 # The single block whose image tokens are read for the hint, beside the last double block's.
 READ_SINGLE = 2
-# Weight of the hint in the loss.
+# The weight of the hint in the loss.
 HINT = 0.15
-# Share of times drawn evenly; the others favour noise, where the layout is decided.
+# The fraction of times drawn evenly; the others favour noise, where the layout is decided.
 EVEN_TIMES = 0.25
 TIME_MEAN, TIME_SPREAD = 0.7, 1.1
+# The factor of the learning rate for Muon.
 MUON = 2.0
 GUIDANCE, USUAL_GUIDANCE = (1.0, 6.0), 3.5
-# Drawings under guidance g are begun at a guidance scale of 1 + 0.4 (g - 1).
+# The factor of g - 1 in the guidance scale 1 + 0.4 (g - 1), at which rollouts under guidance g are sampled.
 SHARPENED = 0.4
-# Share of pictures without tokens whose context is zero altogether, as ConditioningZeroOut makes it.
+# The fraction of images without tokens whose context is zero altogether, as ConditioningZeroOut makes it.
 ZEROED = 0.5
 
 
@@ -178,7 +179,7 @@ class HintedFlow:
         return total / 2
 
 
-class WayBack(HintedFlow):
+class RolloutFlow(HintedFlow):
     """The velocity that a batch brings with it, at its noisy latents, times and guidance; half of the contexts without
     tokens are zero."""
 

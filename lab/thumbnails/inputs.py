@@ -1,4 +1,4 @@
-"""What Load Image finds: the pictures of demo/, some of them painted on, and masks of some of their objects."""
+"""What Load Image finds: the images of demo/, some of them painted on, and masks of some of their objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .recipes import BRUSHED, OUTLINED
 from .tiles import Circle
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
-# The difference of two pictures' pixels, 0..255, from which on an object covers them.
+# The difference of two images' pixels, 0..255, from which on an object covers them.
 FAINT = 32
 
 
@@ -32,7 +32,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def brushed(picture: Image.Image, circle: Circle) -> Image.Image:
-    """The picture, transparent where it is to be drawn again."""
+    """The image, transparent where it is to be drawn again."""
     x, y, radius = circle[0] * picture.width, circle[1] * picture.height, circle[2] * min(picture.size)
     kept = Image.new("L", picture.size, 255)
     ImageDraw.Draw(kept).ellipse((x - radius, y - radius, x + radius, y + radius), fill=0)

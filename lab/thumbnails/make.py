@@ -1,4 +1,4 @@
-"""The pictures of workflows/ and docs/, each written as soon as it is made."""
+"""The images of workflows/ and docs/, each written as soon as it is made."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from PIL import Image
 from client.comfy_client import ComfyError
 from client.server import ServerFailed, leave_on_terminate
 
+from ..image_server import ImageServer, image_server
 from .inputs import write_inputs
 from .mosaic import mosaic
 from .recipes import RECIPES, Recipe
-from .studio import LOG, Studio, studio
 from .variations import variations
 
+LOG = Path(__file__).resolve().parents[2] / ".dev" / "thumbnails.log"
 JPEG = {"quality": 85, "subsampling": 0, "optimize": True}
 
 
@@ -27,9 +28,9 @@ def main() -> None:
     leave_on_terminate()
     print("Starting ComfyUI ...", flush=True)
     try:
-        with studio() as opened:
-            write_inputs(opened.inputs)
-            make(opened, folder)
+        with image_server(LOG) as server:
+            write_inputs(server.inputs)
+            make(server, folder)
     except (ComfyError, ServerFailed) as error:
         print(f"\nthumbnails: {error}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
         sys.exit(1)
@@ -37,22 +38,22 @@ def main() -> None:
         sys.exit(130)
 
 
-def make(studio: Studio, folder: Path) -> None:
+def make(server: ImageServer, folder: Path) -> None:
     """Write every thumbnail whose weights the loaders list, and the sheet of the README."""
-    missing = {name: studio.unlisted(recipe.graph) for name, recipe in RECIPES.items()}
+    missing = {name: server.unlisted(recipe.graph) for name, recipe in RECIPES.items()}
     left_out = [name for name, weights in missing.items() if weights]
     for name, recipe in RECIPES.items():
         if name not in left_out:
-            write(thumbnail(studio, recipe), folder / "workflows" / f"{name}.jpg")
-    write(variations(studio), folder / "docs" / "variations.jpg")
+            write(thumbnail(server, recipe), folder / "workflows" / f"{name}.jpg")
+    write(variations(server), folder / "docs" / "variations.jpg")
     if left_out:
         weights = dict.fromkeys(each for some in missing.values() for each in some)
         print(f"Left as they are: {', '.join(left_out)}, since no loader lists {', '.join(weights)}.")
 
 
-def thumbnail(studio: Studio, recipe: Recipe) -> Image.Image:
+def thumbnail(server: ImageServer, recipe: Recipe) -> Image.Image:
     """A workflow's inputs and results."""
-    made = studio.make(recipe.graph)
+    made = server.run(recipe.graph)
     inputs = [(tile.label, tile.draw(made)) for tile in recipe.tiles]
     return mosaic(inputs, made.shown("save"), recipe.band)
 

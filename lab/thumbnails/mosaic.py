@@ -13,7 +13,7 @@ SIDE, GAP = 600, 6
 HALF, THIRD = (SIDE - GAP) // 2, (SIDE - 2 * GAP) // 3
 NEXT, LAST = THIRD + GAP, 2 * (THIRD + GAP)
 
-# Left, top, and side.
+# A place on the sheet: left, top, and side, in pixels.
 Place = tuple[int, int, int]
 FOUR: tuple[Place, ...] = tuple((x, y, HALF) for y in (0, HALF + GAP) for x in (0, HALF + GAP))
 SIX: tuple[Place, ...] = (
@@ -21,14 +21,14 @@ SIX: tuple[Place, ...] = (
     *((0, y, THIRD) for y in (NEXT, LAST)),
     (NEXT, NEXT, SIDE - NEXT),
 )
-# Inputs up to which four tiles show as many results.
+# The most inputs beside which four tiles are enough.
 MOST_OF_FOUR = 2
 
 SEAM, PLATE, TEXT = "#16181f", (22, 24, 31, 220), "#faf9f7"
 FONT, BAND_FONT, BAND = 17, 34, 84
-# Pixels from a label's plate to the border of its tile, and from its words to the plate's own.
+# The pixels from a label's plate to the border of its tile, and from its words to the plate's own.
 OFF, PAD = 6, 7
-# Deviation of the three colours below a label, up to which there is a pattern and no object.
+# The deviation of the three colours below a label, up to which there is a pattern and no object.
 RESTLESS = 64
 
 

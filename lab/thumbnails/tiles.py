@@ -1,55 +1,37 @@
-"""What a thumbnail shows before its results: pictures that were given, with what was done to them, and maps."""
+"""What a thumbnail shows before its results: images that were given, with what was done to them, and maps."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from client.comfy_client import ComfyClient, Run
 from client.sheet import focus_overlay
 from systems.annotators.sam2.overlay import overlay
 from systems.annotators.sam2.points import Point
 
-# x and y of its centre and its radius, as shares of the picture's width, height and shorter side.
+from ..image_server import FinishedPrompt
+
+# A circle: x and y of its centre and its radius, as fractions of the image's width, height and shorter side.
 Circle = tuple[float, float, float]
 
-# How white a picture is where it is painted.
+# The share of white in an image where it is painted.
 VEIL = 0.6
 
 
 @dataclass(frozen=True)
-class Made:
-    """A prompt that ran, on a server whose input folder is `inputs`."""
-
-    client: ComfyClient
-    inputs: Path
-    run: Run
-
-    def given(self, name: str) -> Image.Image:
-        """A picture of the input folder."""
-        return Image.open(self.inputs / name)
-
-    def shown(self, node: str) -> list[Image.Image]:
-        """The pictures that a node saved, or shows."""
-        return [Image.open(io.BytesIO(self.client.fetch(image))) for image in self.run.outputs[node]["images"]]
-
-
-@dataclass(frozen=True)
 class Tile:
-    """A labelled picture, drawn once its prompt has run."""
+    """A labelled image, drawn once its prompt has run."""
 
     label: str
-    draw: Callable[[Made], Image.Image]
+    draw: Callable[[FinishedPrompt], Image.Image]
 
 
 def given(label: str, name: str) -> Tile:
-    """A picture as it was given."""
+    """An image as it was given."""
     return Tile(label, lambda made: made.given(name))
 
 
@@ -59,28 +41,28 @@ def shown(label: str, node: str) -> Tile:
 
 
 def focused(label: str, name: str, circle: Circle, node: str = "focus_save") -> Tile:
-    """A picture under its focus map, with the circle of the dot that made it."""
+    """An image under its focus map, with the circle of the dot that made it."""
     return Tile(label, lambda made: focus_overlay(made.given(name), made.shown(node)[0], circle))
 
 
 def painted(label: str, name: str) -> Tile:
-    """A picture with a veil where it is painted."""
+    """An image with a veil where it is painted."""
     return Tile(label, lambda made: veiled(made.given(name)))
 
 
 def pointed(label: str, name: str, point: Point, mask: str) -> Tile:
-    """A picture as the node SAM 2 Segment shows it, with the mask of the object at a point."""
+    """An image as the node SAM 2 Segment shows it, with the mask of the object at a point."""
     return Tile(label, lambda made: tinted(made.given(name), made.given(mask), point))
 
 
 def veiled(picture: Image.Image) -> Image.Image:
-    """A picture, whiter where it is transparent."""
+    """An image, whiter where it is transparent."""
     plain = picture.convert("RGB")
     white = Image.blend(plain, Image.new("RGB", plain.size, "white"), VEIL)
     return Image.composite(white, plain, ImageOps.invert(picture.getchannel("A")))
 
 
 def tinted(picture: Image.Image, mask: Image.Image, point: Point) -> Image.Image:
-    """A picture with its mask and point drawn in."""
+    """An image with its mask and point drawn in."""
     colours, covered = (torch.from_numpy(np.array(each)) / 255 for each in (picture.convert("RGB"), mask.convert("L")))
     return Image.fromarray((overlay(colours, covered, [point], []) * 255).round().byte().numpy())

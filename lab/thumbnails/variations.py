@@ -9,16 +9,16 @@ from client.demo_options import demo_options
 from client.qwen2vl_flux.graph import variation
 from client.sheet import contact_sheet
 
+from ..image_server import ImageServer
 from .recipes import CIRCLE, REFERENCE, SQUARE, dots
-from .studio import Studio
 from .tiles import focused, given
 
 STEPS = demo_options([]).steps
 SEEDS = range(4)
 
 
-def variations(studio: Studio) -> Image.Image:
-    """A row for each of the three, of the pictures that `dev.py demo` makes, alone and with --focus."""
+def variations(server: ImageServer) -> Image.Image:
+    """A row for each of the three, of the images that `dev.py demo` makes, alone and with --focus."""
     rows = (
         (given("reference", REFERENCE), ""),
         (focused("focus on the circle", REFERENCE, CIRCLE), dots(CIRCLE)),
@@ -26,7 +26,7 @@ def variations(studio: Studio) -> Image.Image:
     )
     left, pictures = [], []
     for tile, focus in rows:
-        runs = [studio.make(variation(REFERENCE, dots=focus, steps=STEPS, seed=seed)) for seed in SEEDS]
+        runs = [server.run(variation(REFERENCE, dots=focus, steps=STEPS, seed=seed)) for seed in SEEDS]
         left.append((tile.label, tile.draw(runs[0])))
         pictures += [(f"seed {seed}", made.shown("save")[0]) for seed, made in zip(SEEDS, runs, strict=True)]
     subtitle = f"Qwen2VL-Flux, checkpoint {BUNDLED}, {BUNDLED_SIZE} x {BUNDLED_SIZE}, {STEPS} steps"

@@ -6,9 +6,9 @@ import torch
 
 from .scenes import Layout, Scenes, coverage
 
-# Depth of the ground at the picture's top, and how much nearer it comes towards the bottom.
+# The depth of the ground at the image's top, and how much nearer it comes towards the bottom.
 FAR, NEARER = 0.08, 0.2
-# Depth of an object at its radius, and how much nearer its centre is.
+# The depth of an object at its radius, and how much nearer its centre is.
 EDGE, DOME = 0.6, 0.4
 
 

@@ -1,4 +1,4 @@
-"""The pictures that come with the embedded checkpoint, to start from."""
+"""The images that come with the embedded checkpoint, to start from."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PICTURES = {
 
 
 def write(folder: Path) -> None:
-    """All pictures as PNG files below a folder."""
+    """All images as PNG files below a folder."""
     for name, picture in PICTURES.items():
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Scenes as the encoder reads them: pictures of many sizes, on the token grid that Qwen2-VL gives each of them."""
+"""Scenes as the encoder reads them: images of many sizes, on the token grid that Qwen2-VL gives each of them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from systems.qwen2vl_flux.preprocess import encoder_size
 
 from .scenes import UNIT, Layout, Scenes, render
 
-# Pixels of a token's side: 14×14 patches, merged 2×2.
+# The pixels of a token's side: 14×14 patches, merged 2×2.
 FACTOR = 28
-# The one picture area the small encoder is made for.
+# The one image area, in pixels, that the small encoder is made for.
 PIXELS = 36 * FACTOR**2
 
-# (width, height) in pixels of the pictures that the small model is shown, at its own scale.
+# (width, height) in pixels of the images that the small model is shown, at its own scale.
 SIZES = (
     *((128, 128), (144, 112), (112, 144), (160, 96), (96, 160)),
     *((192, 80), (80, 192), (160, 160), (192, 96), (96, 192)),
 )
-# How often each of SIZES is drawn in training.
+# The fraction of training images that have each of SIZES.
 SHARES = (0.52, 0.07, 0.07, 0.07, 0.07, 0.04, 0.04, 0.04, 0.04, 0.04)
 
-# Scale at which a large picture is drawn before it is made smaller for the encoder.
+# The scale at which a large image is drawn before it is made smaller for the encoder.
 ENLARGED = 1.5
 
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of picture file: its size in pixels, and whether it is one at the model's own size or a large one."""
+    """A kind of image file: its size in pixels, and whether it is one at the model's own size or a large one."""
 
     width: int
     height: int
@@ -52,8 +52,8 @@ def random_source(generator: torch.Generator) -> Source:
     return Source(*size, large=bool(torch.rand((), generator=generator) < 0.5))
 
 
-def seen(scenes: Scenes, layout: Layout, source: Source) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures [B, 3, rows * 28, columns * 28] in 0..1, and the coverage of their objects [B, 3, ...] at that size."""
+def render_for_encoder(scenes: Scenes, layout: Layout, source: Source) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images [B, 3, rows * 28, columns * 28] in 0..1, and the coverage of their objects [B, 3, ...] at that size."""
     scale = ENLARGED if source.large else 1
     pictures, covered = render(scenes, layout, round(source.height * scale), round(source.width * scale))
     size = tuple(tokens * FACTOR for tokens in source.grid)

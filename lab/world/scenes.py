@@ -1,6 +1,6 @@
 """The world of the embedded checkpoint: flat scenes of coloured shapes, drawn from numbers.
 
-A scene says what is there; a layout says where. Lengths are in units of 128 pixels of a picture at its own size, so
+A scene says what is there; a layout says where. Lengths are in units of 128 pixels of an image at its own size, so
 that a layout can be drawn at any resolution.
 """
 
@@ -31,30 +31,30 @@ BACKGROUNDS = {
     "mint": (170, 225, 190),
 }
 PATTERNS = ("plain", "stripes", "dots")
-# Grey value of the stripes on a striped object.
+# The grey value of the stripes on a striped object.
 STRIPE = 0.97
 
 MOST_OBJECTS = 3
-# Shares of scenes with one, two and three objects.
+# The fractions of scenes with one, two and three objects.
 COUNTS = (0.3, 0.4, 0.3)
 # The same among the scenes that FLUX learns to draw: three objects are the hardest.
 LEARNED_COUNTS = (0.2, 0.3, 0.5)
-# Share of striped objects.
+# The fraction of striped objects.
 STRIPED = 0.25
 
-# Pixels of a length of 1 in a picture at its own size.
+# The pixels of a length of 1 in an image at its own size.
 UNIT = 128
-# Radius of an object as a share of the shorter side of its cell.
+# The least and the most radius of an object, as fractions of the shorter side of its cell.
 RADII = (0.36, 0.43)
-# How far an object's centre may lie off its cell's, as a share of the cell's shorter side.
+# The most distance of an object's centre from its cell's on either axis, as a fraction of the cell's shorter side.
 JITTER = 0.07
-# Most rotation of an object to either side, in radians.
+# The most rotation of an object to either side, in radians.
 TURN = 0.1
 
-# Scenes drawn at a time.
+# The number of scenes that are drawn at a time.
 PART = 16
 
-# Distance of a background's stripes or dots, and of an object's stripes.
+# The distances of a background's stripes or dots, and of an object's stripes.
 PERIOD, FILL_PERIOD = 0.125, 12 / 128
 
 
@@ -180,7 +180,7 @@ def in_parts(
     made: Callable[[Scenes, Layout], tuple[torch.Tensor, ...]], scenes: Scenes, layout: Layout
 ) -> tuple[torch.Tensor, ...]:
     """What a function makes of scenes and their layout, a few at a time: several times as fast as all at once, as
-    pictures stay in the processor's cache."""
+    images stay in the processor's cache."""
     parts = [slice(start, start + PART) for start in range(0, len(scenes), PART)]
     results = [made(scenes.at(part), layout.at(part)) for part in parts]
     return tuple(torch.cat(each) for each in zip(*results, strict=True))
@@ -215,7 +215,7 @@ def coverage(scenes: Scenes, layout: Layout, height: int, width: int) -> tuple[t
 
 
 def render(scenes: Scenes, layout: Layout, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures [B, 3, height, width] in 0..1 and the coverage of their objects [B, 3, height, width]."""
+    """Images [B, 3, height, width] in 0..1 and the coverage of their objects [B, 3, height, width]."""
     scale = width / layout.canvas[0]
     picture = _ground(scenes, height, width, scale)
     covered, along = coverage(scenes, layout, height, width)

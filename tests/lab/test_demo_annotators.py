@@ -117,7 +117,7 @@ def found(network: torch.nn.Module) -> torch.Tensor:
 
 def test_lines_are_found_and_not_only_their_share(lines, monkeypatch):
     """From the usual first weights a few steps find the share of line pixels and nothing else."""
-    monkeypatch.setattr(annotators, "begin", lambda network: None)
+    monkeypatch.setattr(annotators, "init_weights", lambda network: None)
     usual = annotators.train_line(seeded(), CPU, STEPS)
     assert found(lines[1]).max() > 1.5 and found(usual).max() < 1.1
 

@@ -13,7 +13,7 @@ from lab.benchmark.held_out import TRAINED_ON
 from lab.demo import pairs
 from lab.world import hints
 from lab.world.pictures import PICTURES, drawn
-from lab.world.references import FACTOR, PIXELS, SHARES, SIZES, Source, seen
+from lab.world.references import FACTOR, PIXELS, SHARES, SIZES, Source, render_for_encoder
 from lab.world.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -127,7 +127,7 @@ def test_the_encoder_sees_the_grid_that_the_node_gives(size, large):
     scale = 4 if large else 1
     height, width = encoder_size(size[1] * scale, size[0] * scale, FACTOR, PIXELS)
     scenes, generator = scenes_of(2)
-    shown, covered = seen(scenes, random_layout(scenes, source.canvas, generator), source)
+    shown, covered = render_for_encoder(scenes, random_layout(scenes, source.canvas, generator), source)
     assert shown.shape[-2:] == covered.shape[-2:] == (height, width)
     assert 20 <= source.grid[0] * source.grid[1] <= 50
 

@@ -19,19 +19,19 @@ from lab.demo import (
     annotators,
     autoencoder,
     controlled,
-    coupled,
     encoder,
     make,
+    model_card,
     muon,
     pairs,
     previews,
     prompts,
-    story,
+    rollouts,
     variation,
 )
-from lab.demo.fitting import fit
+from lab.demo.plain_loop import fit
 from lab.world import hints
-from lab.world.references import Source, seen
+from lab.world.references import Source, render_for_encoder
 from lab.world.scenes import COLOURS, KINDS, cells, random_layout, random_scenes, render
 from systems.common.schedules import flux_sigmas
 from systems.qwen2vl_flux.focus import Dot, circle
@@ -219,9 +219,9 @@ def test_guidance_is_a_guidance_scale(networks):
         assert not torch.allclose(wanted, free + (scale + 0.3) * (given - free), atol=1e-3)
 
 
-def test_the_way_back_is_learned_with_zeroed_context_too(networks, monkeypatch):
-    """Half of what has no tokens: there the connector's bias is not heard, as under ConditioningZeroOut."""
-    objective = variation.WayBack(networks)
+def test_rollouts_are_learned_with_zeroed_context_too(networks, monkeypatch):
+    """Half of what has no tokens: there the connector's bias changes nothing, as under ConditioningZeroOut."""
+    objective = variation.RolloutFlow(networks)
     extras = {
         "noisy": torch.randn(4, 16, 16, 16, generator=seeded()),
         "times": torch.rand(4, generator=seeded()),
@@ -240,20 +240,20 @@ def test_the_way_back_is_learned_with_zeroed_context_too(networks, monkeypatch):
     with torch.no_grad():
         velocity = networks.velocity(noisy, times, networks.context(full), None, guidance)
     assert flow(full) == pytest.approx((velocity - wanted).square().mean().item(), rel=1e-5)
-    for share, given, heard in ((0.0, bare, True), (1.0, bare, False), (1.0, full, True)):
+    for share, given, changes in ((0.0, bare, True), (1.0, bare, False), (1.0, full, True)):
         monkeypatch.setattr(variation, "ZEROED", share)
         usual, bias = flow(given), networks.connector.bias.detach().clone()
         networks.connector.bias.data += 1
-        assert (flow(given) != usual) == heard
+        assert (flow(given) != usual) == changes
         networks.connector.bias.data = bias
 
 
-def test_a_prompt_that_is_not_there_is_not_heard(networks):
+def test_without_a_prompt_there_is_nothing_to_learn(networks):
     networks.t5_embedder = prompts.new_embedder(8, 128)
     batch = batch_of()
-    without = prompts.Unheard().loss(networks, batch, torch.Generator().manual_seed(0))["loss"]
-    heard = replace(batch, prompt=torch.randn(4, 20, 8))
-    assert without == 0 < prompts.Unheard().loss(networks, heard, torch.Generator().manual_seed(0))["loss"]
+    without = prompts.PromptInvariance().loss(networks, batch, torch.Generator().manual_seed(0))["loss"]
+    prompted = replace(batch, prompt=torch.randn(4, 20, 8))
+    assert without == 0 < prompts.PromptInvariance().loss(networks, prompted, torch.Generator().manual_seed(0))["loss"]
 
 
 def test_a_new_controlnet_says_nothing_and_learns(networks):
@@ -276,7 +276,7 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
-# ---- right ends for one's own beginnings -----------------------------------------------------------------------------
+# ---- rollouts -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", pairs.CHUNKS)
@@ -292,59 +292,62 @@ def test_the_nearest_layout_of_a_picture_is_its_own(size):
     fewer = replace(scenes, count=(scenes.count - 1).clamp(min=1))
     for there, least in ((scenes, 0.98), (fewer, 0.9)):
         picture = render(there, layout, height, width)[0]
-        found = (coupled.nearest(picture, scenes, canvas) == cell)[there.present]
+        found = (rollouts.nearest_cells(picture, scenes, canvas) == cell)[there.present]
         assert found.float().mean() > least
 
 
 def test_scenes_through_a_focus():
     scenes = random_scenes(30, seeded())
     focus = torch.arange(30) % 3 - 1
-    seen_ones = coupled.seen_through(scenes, focus)
+    focused = rollouts.focused_scenes(scenes, focus)
     for index, (kept, count) in enumerate(zip(focus.tolist(), scenes.count.tolist(), strict=True)):
-        assert seen_ones.count[index] == (count if kept < 0 else 1)
-        assert seen_ones.colour[index, 0] == scenes.colour[index, max(kept, 0)]
-    assert torch.equal(seen_ones.background, scenes.background)
+        assert focused.count[index] == (count if kept < 0 else 1)
+        assert focused.colour[index, 0] == scenes.colour[index, max(kept, 0)]
+    assert torch.equal(focused.background, scenes.background)
 
 
-def test_a_beginning_is_the_samplers(networks):
+def test_a_rollout_is_the_samplers(networks):
     """Euler's steps over the times that the nodes' sampler takes, at each guidance's own scale, and where they lead."""
     network = autoencoder.Autoencoder(4).eval()
     guided, batch, guidance = variation.Guided(networks), batch_of(), torch.tensor([1.0, 2.0, 12.0, 60.0])
-    way, sight = coupled.begun(guided, batch, guidance, network)
-    times = torch.from_numpy(flux_sigmas(coupled.STEPS, 1.0, 128, 128)).float()
-    assert way.shape == (4, coupled.SIGHT + 1, 16, 16, 16) and torch.equal(way[:, 0], batch.latents.half())
+    states, preview = rollouts.roll_out(guided, batch, guidance, network)
+    times = torch.from_numpy(flux_sigmas(rollouts.STEPS, 1.0, 128, 128)).float()
+    assert states.shape == (4, rollouts.ROLLOUT_STEPS + 1, 16, 16, 16) and torch.equal(
+        states[:, 0], batch.latents.half()
+    )
     latents = batch.latents
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        for step in range(coupled.SIGHT):
+        for step in range(rollouts.ROLLOUT_STEPS):
             velocity = guided.velocity(batch, latents, times[step].expand(4), guidance)
             latents = latents + (times[step + 1] - times[step]) * velocity
-            moved, apart = (each.abs().mean() for each in (latents - batch.latents, latents - way[:, step + 1]))
+            moved, apart = (each.abs().mean() for each in (latents - batch.latents, latents - states[:, step + 1]))
             assert apart < 0.03 * moved
         ends, ahead = (
-            network.decode(latents - time * velocity).float().clamp(0, 1) for time in (times[coupled.SIGHT], 0)
+            network.decode(latents - time * velocity).float().clamp(0, 1) for time in (times[rollouts.ROLLOUT_STEPS], 0)
         )
-    assert (sight - ends).abs().mean() < 0.02 * (ahead - ends).abs().mean()
+    assert (preview - ends).abs().mean() < 0.02 * (ahead - ends).abs().mean()
 
 
-def test_couples_are_beginnings_and_right_pictures(networks, chunk, tmp_path):
-    """The states are those of the way from the noise; the picture shows what the focus leaves, in the nearest cells."""
+def test_rollouts_are_paired_with_right_pictures(networks, chunk, tmp_path):
+    """The states are those of the sampling from the noise; the image shows what the focus leaves, in the nearest
+    cells."""
     network, guided = autoencoder.Autoencoder(4).eval(), variation.Guided(networks)
-    made = coupled.couple(chunk, guided, network, 0.4, torch.Generator().manual_seed(1))
+    made = rollouts.pair_rollouts(chunk, guided, network, 0.4, torch.Generator().manual_seed(1))
     made.save(tmp_path / "one.safetensors")
-    (back,) = coupled.load_chunks(tmp_path)
+    (back,) = rollouts.load_chunks(tmp_path)
     assert all(torch.equal(value, getattr(back, name)) for name, value in vars(made).items())
-    part = slice(0, coupled.PART)
-    begun = Batch(made.noise[part].float(), made.tokens[part].float(), made.weights[part])
-    way, sight = coupled.begun(guided, begun, made.guidance[part], network)
-    times = coupled.sampler_times(128, 128)
+    part = slice(0, rollouts.PART)
+    start = Batch(made.noise[part].float(), made.tokens[part].float(), made.weights[part])
+    states, preview = rollouts.roll_out(guided, start, made.guidance[part], network)
+    times = rollouts.sampler_times(128, 128)
     step = (made.times[part][..., None] == times).float().argmax(-1)
-    assert step.min() == 1 and step.max() == coupled.SIGHT
-    assert torch.equal(made.states[part], way[torch.arange(coupled.PART)[:, None], step])
+    assert step.min() == 1 and step.max() == rollouts.ROLLOUT_STEPS
+    assert torch.equal(made.states[part], states[torch.arange(rollouts.PART)[:, None], step])
     focused = (made.weights < 1).any(1) & (chunk.scenes.count > 1)
     assert focused.sum() > 20
-    whole = coupled.nearest(sight, chunk.scenes.at(part), (1.0, 1.0))
+    whole = rollouts.nearest_cells(preview, chunk.scenes.at(part), (1.0, 1.0))
     column, row = torch.arange(64) % 8 // 4, torch.arange(64) // 8 // 4
-    for index in range(coupled.PART):
+    for index in range(rollouts.PART):
         colour = made.labels[index, 1].long()
         there = {*colour.tolist()} - {len(COLOURS)}
         count = int(chunk.scenes.count[index])
@@ -358,11 +361,11 @@ def test_couples_are_beginnings_and_right_pictures(networks, chunk, tmp_path):
             assert (cell == whole[index, each]).float().mean() > 0.7
 
 
-def test_batches_of_couples(networks, chunk):
+def test_batches_of_rollouts(networks, chunk):
     """About half are the network's own states; from every row's latents, its velocity leads to the right picture."""
     network, generator = autoencoder.Autoencoder(4).eval(), torch.Generator().manual_seed(1)
-    made = coupled.couple(chunk, variation.Guided(networks), network, 0.4, generator)
-    source = coupled.Coupled([made], 64, 3)
+    made = rollouts.pair_rollouts(chunk, variation.Guided(networks), network, 0.4, generator)
+    source = rollouts.RolloutBatches([made], 64, 3)
     pictures = made.latents.float().flatten(1)
     own = dropped = 0
     for step in range(6):
@@ -377,7 +380,7 @@ def test_batches_of_couples(networks, chunk):
         states = made.states[row].float().flatten(2)
         assert ((states == noisy.flatten(1)[:, None]).all(-1).any(1) == is_own).all()
         own, dropped = own + int(is_own.sum()), dropped + int((batch.weights == 0).all(1).sum())
-    assert own / (6 * 64) == pytest.approx(coupled.ON_THE_WAY, abs=0.08)
+    assert own / (6 * 64) == pytest.approx(rollouts.ROLLOUT_FRACTION, abs=0.08)
     assert dropped / (6 * 64) == pytest.approx(pairs.DROPPED, abs=0.05)
     assert torch.equal(source.batch(2, 0, 0).extras["noisy"], source.batch(2, 0, 0).extras["noisy"])
 
@@ -385,7 +388,7 @@ def test_batches_of_couples(networks, chunk):
 # ---- networks against those that run them ------------------------------------------------------------------------
 
 
-def test_tokens_are_those_of_the_pack_s_encoder(demo):
+def test_tokens_are_those_of_the_pack_s_encoder(root):
     """A picture at exactly the encoder's size, so that nothing is resized on either way."""
     from systems.qwen2vl_flux.checkpoint import read_config
     from systems.qwen2vl_flux.encoder import load_qwen2vl
@@ -393,8 +396,9 @@ def test_tokens_are_those_of_the_pack_s_encoder(demo):
 
     scenes, generator = random_scenes(1, seeded()), seeded()
     source = Source(128, 128, large=True)
-    shown, _ = seen(scenes, random_layout(scenes, source.canvas, generator), source)
+    shown, _ = render_for_encoder(scenes, random_layout(scenes, source.canvas, generator), source)
     shown = (shown * 255).round() / 255
+    demo = root / "demo"
     theirs = load_qwen2vl(demo).encode(shown.movedim(1, -1))
     ours = read_networks(demo, lambda double, single: ()).qwen
     assert ours.config == read_config(demo / "qwen2-vl")
@@ -483,7 +487,7 @@ def test_each_hint_goes_with_its_mode(monkeypatch):
     monkeypatch.setattr(controlled, "CHUNK", 8)
     of_modes = [{tuple(each.flatten().tolist()) for each in latents[:, which].float()} for which in range(2)]
     for step in range(4):
-        extras = controlled.Hinted([chunk], 8, 0).batch(step, 0, 0).extras
+        extras = controlled.HintBatches([chunk], 8, 0).batch(step, 0, 0).extras
         for hint, mode in zip(extras["hints"], extras["modes"].flatten().tolist(), strict=True):
             assert tuple(hint.flatten().tolist()) in of_modes[list(controlled.HINTS).index(mode)]
     assert controlled.HINTS == {0: hints.outlines, 2: hints.depth}  # canny and depth of FLUX.1-dev-Controlnet-Union
@@ -549,7 +553,7 @@ def test_the_curve_of_several_runs_counts_steps_through(tmp_path):
         (tmp_path / run).mkdir()
         lines = [json.dumps({"step": step, "flow": step / 1000}) for step in steps]
         (tmp_path / run / "log.jsonl").write_text("\n".join(lines))
-    lines = story.joined([tmp_path / "one", tmp_path / "two"])
+    lines = model_card.joined([tmp_path / "one", tmp_path / "two"])
     assert [(line["step"], line["flow"]) for line in lines] == [(500, 0.5), (600, 0.6), (650, 0.05), (700, 0.1)]
 
 
@@ -605,7 +609,7 @@ def test_all_steps_in_small(monkeypatch, tmp_path, caplog):
         return [path for path in files if (other / path).read_bytes() != (made / path).read_bytes()]
 
     assert differing() == []
-    for stopped in ("couples", ".couples"):  # after all were coupled, and amid that
+    for stopped in ("couples", ".couples"):  # after all were rolled out, and amid that
         (anew / ".coupled").mkdir()
         (anew / "coupled" / "couples").rename(anew / ".coupled" / stopped)
         for step in ("coupled", "prompts", "controlnet", "demo"):

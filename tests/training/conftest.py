@@ -17,6 +17,8 @@ from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
+from training.qwen2vl_flux import samples
+
 torch.set_num_threads(1)
 
 
@@ -57,7 +59,10 @@ def train_py(root) -> ModuleType:
 
 @pytest.fixture
 def train_script(train_py, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """train_script(*arguments) runs train.py in this process and gives its exit status and what it said."""
+    """train_script(*arguments) runs train.py in this process, with small sheets of samples, and gives its exit status
+    and what it said."""
+    monkeypatch.setattr(samples, "STEPS", 2)
+    monkeypatch.setattr(samples, "LINES", 2)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         AcceleratorState._reset_state(reset_partial_state=True)

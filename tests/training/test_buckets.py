@@ -14,7 +14,7 @@ from systems.qwen2vl_flux.checkpoint import read_config
 from systems.qwen2vl_flux.focus import Dot, circle, focus_map
 from training.buckets import ASPECTS, bucket_of, bucket_sizes, fitted
 from training.qwen2vl_flux.autoencoder import read_autoencoder
-from training.qwen2vl_flux.focus import fitted_dots
+from training.qwen2vl_flux.dots import fitted_dots
 from training.qwen2vl_flux.row_batches import Frozen, RowBatches
 from training.qwen2vl_flux.rows import Row
 from training.qwen2vl_flux.texts import read_t5

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
+from module_imports import imports_of
 
 # Imports every module of training and train.py in a process of its own, and shows which of ComfyUI's came along.
 EVERY_MODULE = """
@@ -25,27 +23,9 @@ print(json.dumps([modules, comfyui]))
 """
 
 
-def imports(path: Path, module: str) -> Iterator[str]:
-    """The absolute names that a module imports, also inside functions and for types alone."""
-    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(statement, ast.Import):
-            yield from (each.name for each in statement.names)
-        elif isinstance(statement, ast.ImportFrom):
-            above = package[: len(package) - statement.level + 1] if statement.level else []
-            base = ".".join([*above, *([statement.module] if statement.module else [])])
-            yield base
-            yield from (f"{base}.{each.name}" for each in statement.names)
-
-
 @pytest.fixture(scope="module")
 def imported(root) -> dict[str, set[str]]:
-    """What each module of training/ imports."""
-    names = {}
-    for path in sorted((root / "training").rglob("*.py")):
-        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-        names[module] = set(imports(path, module))
-    return names
+    return imports_of(root, "training")
 
 
 def test_the_loop_knows_no_system(imported, root):

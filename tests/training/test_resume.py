@@ -30,7 +30,10 @@ sys.argv = sys.argv[3:]
 runpy.run_path(script, run_name="__main__")
 """
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX can stop and kill so")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="only POSIX can stop and kill so"),
+]
 
 
 @pytest.fixture

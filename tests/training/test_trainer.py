@@ -384,6 +384,7 @@ def test_two_processes_learn_what_one_does_in_turns(two_processes, train_script,
     assert json.loads((two.checkpoint(2) / "training/run.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_after_a_broken_picture(two_processes, pictures, tmp_path):
     """Whichever of them meets it, all that was learnt is saved, and the run goes on exactly."""
     whole, output = Output(tmp_path / "whole"), Output(tmp_path / "out")

@@ -25,7 +25,7 @@ from ..generators import generator_for
 from ..images import image_size, open_image
 from .autoencoder import Autoencoder
 from .batch import Batch, Patches
-from .focus import fitted_dots
+from .dots import fitted_dots
 from .rows import Row
 from .texts import T5
 

@@ -9,6 +9,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Save tensors of any layout in memory; safetensors takes contiguous ones only."""
     save_file({name: value.contiguous() for name, value in tensors.items()}, path)

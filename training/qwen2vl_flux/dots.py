@@ -1,4 +1,4 @@
-"""The focus of an image on what a bucket leaves of it."""
+"""Dots of an image on what a bucket leaves of it."""
 
 from __future__ import annotations
 

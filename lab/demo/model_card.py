@@ -13,9 +13,9 @@ from training.curve import draw_curve
 from training.output import Output
 from training.progress import read_log
 
-# Of the curve; the fall before it would flatten all the rest.
+# The step at which the curve begins; the fall before it would flatten all the rest.
 FIRST_STEP = 500
-# Pictures in a line of a preview sheet, of which the reference and SHOWN variations are taken.
+# The number of images in a line of a preview sheet, of which the reference and SHOWN variations are taken.
 COLUMNS, SHOWN = 7, 3
 SPACE = 24
 

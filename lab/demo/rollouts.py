@@ -1,12 +1,11 @@
-"""Right ends for what the network itself begins.
+"""Training states from the network's own sampling, each with a right image to go on to.
 
-Drawn from noise that knows nothing of the picture, all patches have to agree on one of two dozen layouts while hardly
+Drawn from noise that knows nothing of the image, all patches have to agree on one of two dozen layouts while hardly
 anything can be seen; what a small network gets wrong there is an object that comes twice or not at all, and as that
-never occurs among noisy pictures of scenes, it never learns to mend it. So the trained network draws half of its way,
-and whatever it has before it on the way is from then on paired with a right picture, in the layout which what it is
-about to draw comes nearest to: learning from the states that one's own steps lead to (Ross et al. 2011,
-arXiv:1011.0686). The noise itself is paired with that picture too, as in the second round of rectified flow (Liu et al.
-2022, arXiv:2209.03003).
+never occurs among noisy images of scenes, it never learns to mend it. So the trained network takes half of its sampling
+steps, a rollout, and the states on it are from then on paired with a right image, in the layout that the rollout comes
+nearest to: learning from the states that one's own steps lead to (Ross et al. 2011, arXiv:1011.0686). The noise itself
+is paired with that image too, as in the second round of rectified flow (Liu et al. 2022, arXiv:2209.03003).
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from training.qwen2vl_flux.flow import mixed
 from ..world.scenes import MOST_OBJECTS, UNIT, Scenes, cells, even_layout, in_parts, random_layout, render
 from . import pairs
 from .autoencoder import Autoencoder, picture_size
-from .stored import write
+from .tensor_files import save_tensors
 from .variation import Guided, random_guidance, random_times
 
-# Steps of the sampler, and those after which the drawing is looked at.
-STEPS, SIGHT = 20, 10
-# How many of the SIGHT states of each drawing are kept.
+# The steps of the sampler, and how many of them a rollout takes.
+STEPS, ROLLOUT_STEPS = 20, 10
+# The number of states of each rollout that are kept.
 STATES = 3
-# Share of the batches' rows that are such states; the others are mixtures of noise and picture.
-ON_THE_WAY = 0.5
-# Pixels of a side of what is compared as one.
+# The fraction of a batch's rows that are such states; the others are mixtures of noise and image.
+ROLLOUT_FRACTION = 0.5
+# The side in pixels of the squares that are compared by their means.
 BLUR = 4
-# Pictures that are drawn at a time.
+# The number of images that are sampled at a time.
 PART = 64
 
 log = logging.getLogger(__name__)
@@ -49,10 +48,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """tokens [N, T, 128] half of pictures shown, and their weights [N, T]; noise [N, 16, h, w] half, from which the
-    network began to draw them under guidance [N]; states [N, STATES, 16, h, w] half, of its way, at times [N, STATES];
-    latents [N, 16, h, w] half of the right picture. count [N] of objects in the scene; labels [N, 2, patches] bytes,
-    see pairs.Chunk."""
+    """tokens [N, T, 128] half of images shown, and their weights [N, T]; noise [N, 16, h, w] half, from which the
+    network began to draw them under guidance [N]; states [N, STATES, 16, h, w] half, of its rollout, at times
+    [N, STATES]; latents [N, 16, h, w] half of the right image. count [N] of objects in the scene; labels
+    [N, 2, patches] bytes, see pairs.Chunk."""
 
     tokens: Tensor
     weights: Tensor
@@ -65,11 +64,11 @@ class Chunk:
     labels: Tensor
 
     def save(self, path: Path) -> None:
-        write(path, vars(self))
+        save_tensors(path, vars(self))
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the pictures."""
+        """(width, height) in pixels of the images."""
         return picture_size(self.latents)
 
     @classmethod
@@ -77,7 +76,7 @@ class Chunk:
         return cls(**load_file(path))
 
 
-class Coupled:
+class RolloutBatches:
     """Batches out of chunks that lie in memory (a Batches); copies: how often a scene of one, two and three objects
     lies in the pool."""
 
@@ -94,21 +93,22 @@ class Coupled:
         rows = pool[torch.randperm(len(pool), generator=generator)[: self.size]]
         number = len(rows)
         which = torch.randint(STATES, (number,), generator=generator)
-        own, nothing = torch.rand(2, number, generator=generator) < torch.tensor([[ON_THE_WAY], [pairs.DROPPED]])
+        fractions = torch.tensor([[ROLLOUT_FRACTION], [pairs.DROPPED]])
+        is_rollout, is_dropped = torch.rand(2, number, generator=generator) < fractions
         latents, noise, state = (
             each.float() for each in (chunk.latents[rows], chunk.noise[rows], chunk.states[rows, which])
         )
-        own_time, time = chunk.times[rows, which], random_times(number, generator)
-        back = (state - latents) / own_time[:, None, None, None]
+        rollout_time, time = chunk.times[rows, which], random_times(number, generator)
+        correction = (state - latents) / rollout_time[:, None, None, None]
         return Batch(
             latents=latents,
             tokens=chunk.tokens[rows].float(),
-            weights=chunk.weights[rows].masked_fill(nothing[:, None], 0),
+            weights=chunk.weights[rows].masked_fill(is_dropped[:, None], 0),
             extras={
                 "labels": chunk.labels[rows].long(),
-                "noisy": pairs.either(own, state, mixed(latents, noise, time)),
-                "times": torch.where(own, own_time, time),
-                "velocity": pairs.either(own, back, noise - latents),
+                "noisy": pairs.either(is_rollout, state, mixed(latents, noise, time)),
+                "times": torch.where(is_rollout, rollout_time, time),
+                "velocity": pairs.either(is_rollout, correction, noise - latents),
                 "guidance": chunk.guidance[rows],
             },
         )
@@ -122,46 +122,47 @@ def save_chunks(
     focused: float,
     generator: torch.Generator,
 ) -> None:
-    """Files of chunks, each coupled with noise."""
+    """Files of chunks, each with rollouts from noise."""
     folder.mkdir(exist_ok=True)
     for number, chunk in enumerate(chunks):
-        couple(chunk, guided, autoencoder, focused, generator).save(folder / f"{number:03d}.safetensors")
+        pair_rollouts(chunk, guided, autoencoder, focused, generator).save(folder / f"{number:03d}.safetensors")
         if number % 16 == 15:
-            log.info("  %d of %d scenes coupled", (number + 1) * pairs.CHUNK, len(chunks) * pairs.CHUNK)
+            log.info("  %d of %d scenes rolled out", (number + 1) * pairs.CHUNK, len(chunks) * pairs.CHUNK)
 
 
 def load_chunks(folder: Path) -> list[Chunk]:
     return [Chunk.load(path) for path in sorted(folder.glob("*.safetensors"))]
 
 
-def couple(
+def pair_rollouts(
     chunk: pairs.Chunk, guided: Guided, autoencoder: Autoencoder, focused: float, generator: torch.Generator
 ) -> Chunk:
-    """The scenes of a chunk, each in one of the layouts it is shown in, coupled with noise; focused: the share of the
-    scenes of several objects that are seen through a focus, of which one object is to be drawn alone."""
+    """The scenes of a chunk, each in one of the layouts it is shown in, with a rollout from noise and the right image
+    that it comes nearest to. focused: the fraction of the scenes of several objects that are under a focus, of which
+    one object is to be drawn alone."""
     rows = torch.arange(len(chunk.scenes))
     shown = torch.randint(pairs.LAYOUTS, (len(rows),), generator=generator)
     weights, focus = pairs.random_focus(chunk, rows, shown, focused, generator)
-    scenes = seen_through(chunk.scenes, focus)
+    scenes = focused_scenes(chunk.scenes, focus)
     noise = torch.randn(chunk.latents[:, 0].shape, generator=generator).half()
     guidance = random_guidance(len(rows), generator)
     tokens = chunk.tokens[rows, shown]
-    kept = 1 + torch.rand(len(rows), SIGHT, generator=generator).argsort(1)[:, :STATES]
-    ways = [
-        begun(guided, Batch(noise[part].float(), tokens[part].float(), weights[part]), guidance[part], autoencoder)
+    kept = 1 + torch.rand(len(rows), ROLLOUT_STEPS, generator=generator).argsort(1)[:, :STATES]
+    parts = [
+        roll_out(guided, Batch(noise[part].float(), tokens[part].float(), weights[part]), guidance[part], autoencoder)
         for part in rows.split(PART)
     ]
-    way, sight = (torch.cat(each) for each in zip(*ways, strict=True))
+    states, preview = (torch.cat(each) for each in zip(*parts, strict=True))
     width, height = chunk.size
     canvas = (width / UNIT, height / UNIT)
-    layout = random_layout(scenes, canvas, generator, nearest(sight, scenes, canvas))
+    layout = random_layout(scenes, canvas, generator, nearest_cells(preview, scenes, canvas))
     latents, labels = in_parts(lambda *part: pairs.targets(autoencoder, *part, height, width), scenes, layout)
     return Chunk(
         tokens=tokens,
         weights=weights,
         noise=noise,
         guidance=guidance,
-        states=way[rows[:, None], kept],
+        states=states[rows[:, None], kept],
         times=sampler_times(width, height)[kept],
         latents=latents,
         count=chunk.scenes.count,
@@ -169,7 +170,7 @@ def couple(
     )
 
 
-def seen_through(scenes: Scenes, focus: Tensor) -> Scenes:
+def focused_scenes(scenes: Scenes, focus: Tensor) -> Scenes:
     """Scenes with the object of index `focus` [B] alone, whole where that is -1."""
     lone = scenes.only(focus.clamp(min=0))
     both = ((getattr(scenes, field.name), getattr(lone, field.name)) for field in fields(scenes))
@@ -182,23 +183,23 @@ def sampler_times(width: int, height: int) -> Tensor:
 
 
 @torch.no_grad()
-def begun(guided: Guided, batch: Batch, guidance: Tensor, autoencoder: Autoencoder) -> tuple[Tensor, Tensor]:
-    """How the network begins to draw from a batch's latents, which are noise: its states [B, SIGHT + 1, 16, h, w] half,
-    and what it is about to draw, as pictures [B, 3, H, W]."""
+def roll_out(guided: Guided, batch: Batch, guidance: Tensor, autoencoder: Autoencoder) -> tuple[Tensor, Tensor]:
+    """The first steps of sampling from a batch's latents, which are noise: the states [B, ROLLOUT_STEPS + 1, 16, h, w]
+    half, and the images [B, 3, H, W] that the last one leads to."""
     device = next(autoencoder.parameters()).device
     batch, guidance = batch.to(device), guidance.to(device)
     times = sampler_times(*picture_size(batch.latents)).tolist()
-    way = [batch.latents]
+    states = [batch.latents]
     with torch.autocast(device.type, torch.bfloat16):
-        for time, following in zip(times[:SIGHT], times[1 : SIGHT + 1], strict=True):
-            velocity = guided.velocity(batch, way[-1], torch.full_like(guidance, time), guidance)
-            way.append(way[-1] + (following - time) * velocity)
-        sight = autoencoder.decode(way[-1] - times[SIGHT] * velocity).float().clamp(0, 1)
-    return torch.stack(way, dim=1).half().cpu(), sight.cpu()
+        for time, following in zip(times[:ROLLOUT_STEPS], times[1 : ROLLOUT_STEPS + 1], strict=True):
+            velocity = guided.velocity(batch, states[-1], torch.full_like(guidance, time), guidance)
+            states.append(states[-1] + (following - time) * velocity)
+        preview = autoencoder.decode(states[-1] - times[ROLLOUT_STEPS] * velocity).float().clamp(0, 1)
+    return torch.stack(states, dim=1).half().cpu(), preview.cpu()
 
 
-def nearest(pictures: Tensor, scenes: Scenes, canvas: tuple[float, float]) -> Tensor:
-    """The cell of each object [B, 3] in which the scenes look most like pictures [B, 3, H, W].
+def nearest_cells(pictures: Tensor, scenes: Scenes, canvas: tuple[float, float]) -> Tensor:
+    """The cell of each object [B, 3] in which the scenes look most like images [B, 3, H, W].
 
     No two objects meet, so that the squared error of a layout is that of the bare ground and what each object changes
     where it stands; the ground's is the same for all.

@@ -25,12 +25,12 @@ def fit(
     *,
     warm_up: float,
     average: float | None = None,
-    found: Callable[[], str] = str,
+    figures: Callable[[], str] = str,
     **adamw: object,
 ) -> None:
     """AdamW on loss(step), with a warm-up of so many steps and a cosine down to 2 %; gradients are cut to a norm of 1.
 
-    average: decay of a running average, which the parameters are in the end; found: what else to tell of a step;
+    average: decay of a running average, which the parameters are in the end; figures: what else to log of a step;
     adamw: the optimiser's settings. Raises RuntimeError for gradients that are no numbers.
     """
     parameters = list(parameters)
@@ -47,7 +47,7 @@ def fit(
         if ema:
             ema.update(step)
         if step % LOG_EVERY == 0 or step == steps - 1:
-            log.info("  %s, step %d of %d: loss %.4f%s", name, step, steps, value.item(), found())
+            log.info("  %s, step %d of %d: loss %.4f%s", name, step, steps, value.item(), figures())
     if ema:
         with torch.no_grad():
             for parameter, kept in zip(parameters, ema.averages.values(), strict=True):
