@@ -1,6 +1,6 @@
 """FLUX.1, the connector and the rectified-flow loss once more, in plain operations: what one step's gradients must be.
 
-Of diffusers it knows the names of the weights alone; here they come by their names in training.networks.Networks.
+Of diffusers it knows the names of the weights alone, as training.qwen2vl_flux.networks.Networks has them.
 """
 
 from __future__ import annotations
