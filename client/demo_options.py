@@ -7,6 +7,8 @@ import argparse
 from .arguments import BUNDLED, BUNDLED_SIZE, MAX_RADIUS, PUBLISHED_SIZE, Parser, checkpoint, file, folder, whole
 
 MAX_COUNT = 64
+# The first of four seeds that keep the shapes of demo/reference.png whole, with the circle in another corner each time.
+SEED = 12
 
 
 def demo_options(arguments: list[str]) -> argparse.Namespace:
@@ -31,7 +33,7 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
         "--count", type=whole(1, MAX_COUNT), default=4, help="how many variations (default: %(default)s)"
     )
     seed = whole(0, 2**64 - MAX_COUNT)
-    parser.add_argument("--seed", type=seed, default=0, help="of the first one (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=SEED, help="of the first one (default: %(default)s)")
     parser.add_argument(
         "--size", type=whole(64, 2048), help="pixels per side, in steps of 16 (default: 128 bundled, else 1024)"
     )

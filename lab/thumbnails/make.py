@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def make(server: ImageServer, folder: Path) -> None:
-    """Write every thumbnail whose weights the loaders list, and the sheet of the README."""
+    """Write every thumbnail whose weights the loaders list, and the sheet of docs/."""
     missing = {name: server.unlisted(recipe.graph) for name, recipe in RECIPES.items()}
     left_out = [name for name, weights in missing.items() if weights]
     for name, recipe in RECIPES.items():

@@ -72,7 +72,7 @@ def test_pictures_sheet_and_a_second_run_beside_them(module, dev, root, tmp_path
     output = tmp_path / "output"
     first = run([*module, *SMALL, "--focus", "0.28,0.68,0.4", "--output", output], root)
     assert first.returncode == 0, first.stderr
-    seeds = ["variation_001_seed0.png", "variation_001_seed1.png"]
+    seeds = ["variation_001_seed12.png", "variation_001_seed13.png"]
     before = made(output)
     assert set(before) == {*seeds, "variation_001_sheet.png"}
     assert [line.strip() for line in first.stdout.split("Wrote\n")[1].splitlines()[:3]] == [
