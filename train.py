@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train Qwen2VL-Flux; --help lists the flags, training/README.md explains them.
+"""Train Qwen2VL-Flux; --help lists the flags, docs/training.md explains them.
 
   python3 dev.py train --checkpoint demo --data pictures --output runs/first --blocks all --side 128 --steps 100
   accelerate launch train.py --checkpoint models/Qwen2vl-Flux --data metadata.jsonl --output runs/stage1 --stage 1

@@ -62,9 +62,8 @@ def test_package_holds_what_users_run_and_no_tests(packed: Path) -> None:
     assert {"__init__.py", "nodes", "systems", "client", "demo", "web", "requirements.txt"} <= {
         path.name for path in packed.iterdir()
     }
-    for name in ("tests", "benchmarks", "lab", "train.py", "dev.py", ".ci", ".dev"):
+    for name in ("tests", "benchmarks", "lab", "training", "train.py", "dev.py", ".ci", ".dev"):
         assert not (packed / name).exists()
-    assert [path.name for path in (packed / "training").iterdir()] == ["README.md"]
     assert list((packed / "demo").rglob("*.safetensors"))
 
 
@@ -82,7 +81,8 @@ def test_links_of_packed_pages_lead_to_packed_files(packed: Path) -> None:
             if heading:
                 assert heading in headings(target), f"{page.relative_to(packed)} links to {link}"
             followed.add(target.relative_to(packed).as_posix())
-    assert {"LICENSE", "CONTRIBUTING.md", "training/README.md", "demo/training/curve.png", "README.md"} <= followed
+    pages = {"CONTRIBUTING.md", "docs/qwen2vl-flux.md", "docs/training.md", "docs/command-line.md"}
+    assert {"LICENSE", "docs/panel.jpg", "demo/training/curve.png", *pages} <= followed
 
 
 def headings(page: Path) -> set[str]:

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="train.py",
         description="Train Qwen2VL-Flux by its published recipe. On several GPUs or machines, start it with "
-        "`accelerate launch train.py ...`; training/README.md tells more.",
+        "`accelerate launch train.py ...`; docs/training.md tells more.",
         epilog="Ctrl-C, a crash and a kill lose nothing that a checkpoint holds: --resume goes on from the last one.",
         allow_abbrev=False,
     )
