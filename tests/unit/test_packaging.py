@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import zipfile
 from pathlib import Path
 from urllib.parse import unquote
@@ -89,6 +90,15 @@ def headings(page: Path) -> set[str]:
     """What GitHub calls the headings of a page in addresses."""
     found = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_programs_in_packed_pages_find_what_they_import(packed: Path) -> None:
+    pages = [page.read_text("utf-8") for page in packed.rglob("*.md")]
+    programs = [program for text in pages for program in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    assert programs
+    for program in programs:
+        imports = [part for part in ast.parse(program).body if isinstance(part, (ast.Import, ast.ImportFrom))]
+        run([sys.executable, "-c", "\n".join(map(ast.unparse, imports))], packed)
 
 
 def test_modules_of_the_package_import_what_is_in_it(packed: Path) -> None:
