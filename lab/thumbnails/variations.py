@@ -13,8 +13,8 @@ from ..image_server import ImageServer
 from .recipes import CIRCLE, REFERENCE, SQUARE, dots
 from .tiles import focused, given
 
-DEMO = demo_options([])
-SEEDS = range(DEMO.seed, DEMO.seed + DEMO.count)
+OPTIONS = demo_options([])
+STEPS, SEEDS = OPTIONS.steps, range(OPTIONS.seed, OPTIONS.seed + OPTIONS.count)
 
 
 def variations(server: ImageServer) -> Image.Image:
@@ -26,8 +26,8 @@ def variations(server: ImageServer) -> Image.Image:
     )
     left, pictures = [], []
     for tile, focus in rows:
-        runs = [server.run(variation(REFERENCE, dots=focus, steps=DEMO.steps, seed=seed)) for seed in SEEDS]
+        runs = [server.run(variation(REFERENCE, dots=focus, steps=STEPS, seed=seed)) for seed in SEEDS]
         left.append((tile.label, tile.draw(runs[0])))
         pictures += [(f"seed {seed}", made.shown("save")[0]) for seed, made in zip(SEEDS, runs, strict=True)]
-    subtitle = f"Qwen2VL-Flux, checkpoint {BUNDLED}, {BUNDLED_SIZE} x {BUNDLED_SIZE}, {DEMO.steps} steps"
+    subtitle = f"Qwen2VL-Flux, checkpoint {BUNDLED}, {BUNDLED_SIZE} x {BUNDLED_SIZE}, {STEPS} steps"
     return contact_sheet("Variations", subtitle, left, pictures)
