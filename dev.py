@@ -5,8 +5,9 @@
   python3 dev.py serve       ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
   python3 dev.py train       train.py, which trains on pictures of yours (train --help)
   python3 dev.py train-demo  trains the checkpoint in demo/ anew, from nothing; three hours and a C++ compiler
-  python3 dev.py test        all tests; what follows goes to pytest, such as  test tests/unit -k focus
-                             (--comfyui VERSION, --frontend VERSION: on others; --all: a few on the oldest one too)
+  python3 dev.py test        the tests; what follows goes to pytest, such as  test tests/unit -k focus
+                             (--all: the slow ones, tests/lab and a few on the oldest ComfyUI too;
+                             --comfyui VERSION, --frontend VERSION: on others)
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
   python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
   python3 dev.py help        brings the help pages in web/docs in step with the nodes' schemas
@@ -64,7 +65,7 @@ VERSIONS = {
 }
 # ComfyUI pins none of these: torch and its companions must match, and transformers is the oracle of tests/parity
 PINNED = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "transformers==5.23.0")
-TEST_PACKAGES = ("pytest>=8", "playwright")
+TEST_PACKAGES = ("pytest>=8", "pytest-xdist>=3.6", "playwright")
 TOOLS = ("comfy-cli==1.23.0", "ruff==0.17.5")
 # programs of others for tests/server/test_clients.py; comfy-script's [client] leaves out tqdm, without which it never
 # learns of a prompt's end, and networkx, with which it reads workflows
@@ -109,6 +110,12 @@ COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else 
 
 # Tests that tell in minutes whether the pack works on a ComfyUI: its nodes, its numbers, its variation workflow.
 SMOKE = ("tests/unit/test_words.py", "tests/parity/test_goldens.py", "tests/server/test_demo.py")
+# Folders of tests that run with the packages of the training.
+WITH_TRAINING = ("training", "lab")
+# The processes that share a run of pytest file by file, each with a ComfyUI and a browser of its own. With one thread
+# each for their arithmetic they do not wait for one another on two cores.
+SHARED = ("-n", "2", "--dist", "loadfile")
+THREADS = {"OMP_NUM_THREADS": "1"}
 # pytest's exit statuses after Ctrl-C, and when it finds nothing to run.
 INTERRUPTED, NO_TESTS = 2, 5
 
@@ -280,26 +287,38 @@ def frontend(version: str) -> Path:
     return static
 
 
+def folder_of(argument: str) -> str | None:
+    """The folder of tests/ that an argument of pytest's names or lies in: "" for tests/ itself, None for an option."""
+    parts = Path(argument.split("::")[0]).parts
+    return None if parts[:1] != ("tests",) else parts[1] if len(parts) > 1 else ""
+
+
 def wants_browser(arguments: Sequence[str]) -> bool:
     """Whether a pytest command line can reach the browser tests."""
-    paths = [Path(argument).parts for argument in arguments]
-    named = [parts for parts in paths if parts[:1] == ("tests",)]
-    reached = not named or any(parts[1:2] in ((), ("browser",)) for parts in named)
-    return reached and (ROOT / "tests" / "browser").is_dir()
+    named = {folder_of(argument) for argument in arguments} - {None}
+    return (not named or not named.isdisjoint(("", "browser"))) and (ROOT / "tests" / "browser").is_dir()
 
 
-def pytest_runs(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
-    """A pytest command line as those of its two runs: all tests but tests/training, and these, which need packages of
-    their own. None for a run that the paths leave out."""
-    parts = {argument: Path(argument.split("::")[0]).parts for argument in arguments}
-    named = [argument for argument in arguments if parts[argument][:1] == ("tests",)]
-    whole = [argument for argument in named if len(parts[argument]) == 1]
-    ours = [argument for argument in named if parts[argument][1:2] == ("training",)]
+def pytest_runs(arguments: Sequence[str], everything: bool = False) -> tuple[list[str] | None, list[str] | None]:
+    """A pytest command line as those of its two runs: that of ComfyUI's interpreter, and that of the training's, which
+    takes WITH_TRAINING. None for a run that the paths leave out.
+
+    Without `everything` tests/lab and what is marked as slow are left out unless they are named. A folder is shared
+    among processes; what pytest is told twice, such as -m or -n, it takes as it was told last.
+    """
+    folders = {argument: folder_of(argument) for argument in arguments}
+    options = [argument for argument in arguments if folders[argument] is None]
+    named = [argument for argument in arguments if argument not in options]
+    ours = [argument for argument in named if folders[argument] in WITH_TRAINING]
     others = [argument for argument in named if argument not in ours]
-    options = [argument for argument in arguments if argument not in named]
-    rest = [*options, *others, "--ignore=tests/training"] if others or not named else None
-    trains = [*options, *(ours or ["tests/training"])] if ours or whole or not named else None
-    return rest, trains
+    whole = not named or "" in folders.values()
+    if not ours and whole:
+        ours = [f"tests/{folder}" for folder in WITH_TRAINING if everything or folder != "lab"]
+    files = any(argument.split("::")[0].endswith(".py") for argument in named)
+    first = [] if files else [*SHARED, *([] if everything else ["-m", "not slow"])]
+    left_out = [f"--ignore=tests/{folder}" for folder in WITH_TRAINING]
+    rest = [*first, *options, *others, *left_out] if others or not named else None
+    return rest, [*first, *options, *ours] if ours else None
 
 
 def program(names: Sequence[str], what: str, users: str, *packages: str) -> None:
@@ -383,14 +402,15 @@ def test(arguments: list[str]) -> NoReturn:
     parser.add_argument("--frontend", metavar="VERSION")
     parser.add_argument("--all", action="store_true")
     options, arguments = parser.parse_known_args(arguments)
-    runs = [(options.comfyui, arguments), *((version, SMOKE) for version in smoked(options.comfyui) if options.all)]
+    runs = [(options.comfyui, pytest_runs(arguments, options.all))]
+    runs += [(version, pytest_runs(SMOKE)) for version in smoked(options.comfyui) if options.all]
     if os.environ.get("COMFYUI_PATH") and [version for version, _ in runs] != [COMFYUI_VERSION]:
         raise Problem("COMFYUI_PATH names the one ComfyUI to test on; unset it to test on others")
     if options.frontend:
         os.environ["FRONTEND_ROOT"] = str(frontend(options.frontend))
     statuses: list[int] = []
-    for version, chosen in runs:
-        statuses += tested(version, chosen)
+    for version, commands in runs:
+        statuses += tested(version, *commands)
         if statuses[-1] == INTERRUPTED:
             break
     found = [status for status in statuses if status != NO_TESTS] or [NO_TESTS]  # -k may select tests of one run only
@@ -403,13 +423,12 @@ def smoked(version: str) -> list[str]:
     return [end for end in dict.fromkeys(ends) if end != version]
 
 
-def tested(version: str, arguments: Sequence[str]) -> list[int]:
-    """Run pytest on one of VERSIONS, or on that of COMFYUI_PATH; the exit statuses of its one or two runs."""
-    rest, trains = pytest_runs(arguments)
+def tested(version: str, rest: Sequence[str] | None, trains: Sequence[str] | None) -> list[int]:
+    """Run pytest on one of VERSIONS, or on that of COMFYUI_PATH, as `pytest_runs` says; the exit statuses."""
     folder, base = comfyui()
     install(base, "test-packages", TEST_PACKAGES)
     folder, python = (folder, base) if version == COMFYUI_VERSION else other_comfyui(version, base)
-    environ = {**os.environ, "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(python)}
+    environ = {**os.environ, **THREADS, "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(python)}
     commands = []
     program([COMPILER], "a C++ compiler", "The tests of compiled networks and of the training", "g++")
     if rest is not None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from interface import opened
+from interface import Pages
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from client.server import ComfyServer
@@ -40,8 +40,21 @@ def vue() -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def pages(browser: Browser, server: ComfyServer, example: str) -> Iterator[Pages]:
+    """The pages of a module's tests, with the picture that the workflows open in the input folder."""
+    pages = Pages(browser, server)
+    yield pages
+    pages.close_all()
+
+
 @pytest.fixture
-def page(browser: Browser, server: ComfyServer, example: str, vue: bool) -> Iterator[Page]:
-    """The interface, past its first greeting, with the picture that the workflows open in the input folder."""
-    with opened(browser, server, vue) as page:
-        yield page
+def page(pages: Pages, vue: bool, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The interface, past its first greeting, with an empty graph. A failure costs its page, so that what comes next
+    does not meet what is left of it."""
+    before = request.session.testsfailed
+    yield pages.get(vue)
+    if request.session.testsfailed > before:
+        pages.close(vue)
+    else:
+        pages.check(vue)

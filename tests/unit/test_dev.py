@@ -283,7 +283,7 @@ def test_the_oldest_is_the_one_that_the_pack_asks_for(dev, root):
 
 
 def test_the_smoke_is_made_of_tests(dev, root):
-    assert dev.pytest_runs(dev.SMOKE) == ([*dev.SMOKE, "--ignore=tests/training"], None)
+    assert dev.pytest_runs(dev.SMOKE) == ([*dev.SMOKE, *LEFT_OUT], None)
     assert not dev.wants_browser(dev.SMOKE) and all((root / path).is_file() for path in dev.SMOKE)
 
 
@@ -389,21 +389,43 @@ def test_a_browser_is_wanted_when_its_tests_can_run(dev, arguments, wanted):
     assert dev.wants_browser(arguments) == wanted
 
 
+LEFT_OUT = ["--ignore=tests/training", "--ignore=tests/lab"]
+SHARED = ["-n", "2", "--dist", "loadfile"]
+QUICK = [*SHARED, "-m", "not slow"]
+
+
 @pytest.mark.parametrize(
     "arguments, rest, trains",
     [
-        ([], ["--ignore=tests/training"], ["tests/training"]),
-        (["-k", "focus"], ["-k", "focus", "--ignore=tests/training"], ["-k", "focus", "tests/training"]),
-        (["tests", "-x"], ["-x", "tests", "--ignore=tests/training"], ["-x", "tests/training"]),
-        (["tests/unit/test_dev.py"], ["tests/unit/test_dev.py", "--ignore=tests/training"], None),
-        (["tests/training/", "-k", "x"], None, ["-k", "x", "tests/training/"]),
+        ([], [*QUICK, *LEFT_OUT], [*QUICK, "tests/training"]),
+        (["-k", "focus"], [*QUICK, "-k", "focus", *LEFT_OUT], [*QUICK, "-k", "focus", "tests/training"]),
+        (["tests", "-x"], [*QUICK, "-x", "tests", *LEFT_OUT], [*QUICK, "-x", "tests/training"]),
+        (["tests/unit", "-m", "slow"], [*QUICK, "-m", "slow", "tests/unit", *LEFT_OUT], None),
+        (["tests/unit/test_dev.py"], ["tests/unit/test_dev.py", *LEFT_OUT], None),
+        (["tests/training/", "-k", "x"], None, [*QUICK, "-k", "x", "tests/training/"]),
         (["tests/training/test_rows.py::test_folder"], None, ["tests/training/test_rows.py::test_folder"]),
-        (["tests/unit", "tests/training"], ["tests/unit", "--ignore=tests/training"], ["tests/training"]),
+        (["tests/lab/test_judge.py"], None, ["tests/lab/test_judge.py"]),
+        (["tests/lab"], None, [*QUICK, "tests/lab"]),
+        (["tests/unit", "tests/training"], [*QUICK, "tests/unit", *LEFT_OUT], [*QUICK, "tests/training"]),
     ],
 )
 def test_two_runs_of_pytest(dev, arguments, rest, trains):
-    """tests/training runs by itself, with the packages of training, when its tests can be meant."""
+    """tests/training runs by itself, with the packages of training, when its tests can be meant; what is slow runs when
+    its file is named. What pytest is told again counts, so that -m and -n can be given too."""
     assert dev.pytest_runs(arguments) == (rest, trains)
+
+
+@pytest.mark.parametrize(
+    "arguments, rest, trains",
+    [
+        ([], [*SHARED, *LEFT_OUT], [*SHARED, "tests/training", "tests/lab"]),
+        (["tests"], [*SHARED, "tests", *LEFT_OUT], [*SHARED, "tests/training", "tests/lab"]),
+        (["tests/parity"], [*SHARED, "tests/parity", *LEFT_OUT], None),
+        (["tests/training"], None, [*SHARED, "tests/training"]),
+    ],
+)
+def test_all_takes_what_is_slow_and_the_lab(dev, arguments, rest, trains):
+    assert dev.pytest_runs(arguments, everything=True) == (rest, trains)
 
 
 def test_the_training_sees_the_packages_of_comfyui(dev, monkeypatch):
