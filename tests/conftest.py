@@ -177,7 +177,7 @@ def controlnet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(checkpoint_root: Path, controlnet_folder: Path) -> Path:
     """The demo checkpoint with a ControlNet and annotators of random weights beside it, each in its published place;
     listed by the server as `small`. The ControlNet is in models/controlnet too, as `union.safetensors`."""
-    from annotator_weights import write_depth, write_mteed, write_sam2
+    from annotator_weights import write_depth_folder, write_mteed, write_sam2
     from control_weights import write_union
 
     folder = checkpoint_root / "small"
@@ -185,7 +185,7 @@ def small(checkpoint_root: Path, controlnet_folder: Path) -> Path:
         shutil.copytree(ROOT / "demo" / part, folder / part)
     union = write_union(folder / "controlnet") / "diffusion_pytorch_model.safetensors"
     shutil.copy(union, controlnet_folder / "union.safetensors")
-    write_depth(folder / "depth-anything-v2" / "depth_anything_v2_vits.pth")
+    write_depth_folder(folder / "depth-anything-v2" / "small")
     write_mteed(folder / "anyline" / "MTEED.pth")
     write_sam2(folder / "segment-anything-2" / "sam2_hiera_tiny.pt")
     return folder

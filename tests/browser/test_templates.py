@@ -19,6 +19,8 @@ from client.server import ComfyServer
 REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
 # Workflows that name no file of the reader's own.
 COMPLETE = [*ON_DEMO, "inpaint", "controlnet_inpaint"]
+# Those with the most panels and maps to show; comfy-cli runs all of them in tests/server/test_workflows.py.
+RUN_ALWAYS = ("variation_with_focus", "two_references", "controlnet")
 # Type, left, top, width and height of every node as it is drawn, its title too. Vue draws nodes larger than the file
 # says, and more than one element carries a node's id.
 BOXES = """vue => {
@@ -106,7 +108,9 @@ def holds(outer: list, inner: list) -> bool:
     return all(outer[at] <= inner[at] and inner[at] + inner[at + 2] <= outer[at] + outer[at + 2] for at in (0, 1))
 
 
-@pytest.mark.parametrize("name", ON_DEMO)
+@pytest.mark.parametrize(
+    "name", [name if name in RUN_ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in ON_DEMO]
+)
 def test_runs(page: Page, server: ComfyServer, name: str, tmp_path: Path) -> None:
     open_template(page, name)
     before = set(history(server))

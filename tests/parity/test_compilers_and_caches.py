@@ -94,7 +94,7 @@ def ranged(conditioning: list, start: float, end: float) -> list:
     return ConditioningSetTimestepRange().set_range(conditioning, start, end)[0]
 
 
-@pytest.mark.parametrize("compiled", [by_node, by_block])
+@pytest.mark.parametrize("compiled", [pytest.param(by_node, marks=pytest.mark.slow), by_block])
 @pytest.mark.parametrize("patched_first", [True, False], ids=["patched", "compiled"])
 def test_a_compiled_flux_takes_them_in_any_order(flux, compiled, patched_first):
     """Graphs of one conditioning, which have no guard on a MODEL's patches, must not serve another."""

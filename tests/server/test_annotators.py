@@ -14,7 +14,7 @@ from client.server import ComfyServer
 from systems.annotators.anyline.annotator import load_anyline
 from systems.annotators.depth_anything.annotator import load_depth_anything
 
-DEPTH, LINES = "small/depth-anything-v2/depth_anything_v2_vits.pth", "small/anyline/MTEED.pth"
+DEPTH, LINES = "small/depth-anything-v2/small", "small/anyline/MTEED.pth"
 
 
 def node(class_type: str, **inputs) -> dict:
@@ -48,7 +48,7 @@ def in_this_process(small, kind: str, picture: np.ndarray) -> np.ndarray:
         if kind == LINES:
             made = load_anyline(small / "anyline" / "MTEED.pth").lines(image, 320)
         else:
-            made = load_depth_anything(small / "depth-anything-v2" / "depth_anything_v2_vits.pth").depth(image)
+            made = load_depth_anything(small / "depth-anything-v2" / "small").depth(image)
     return (made[0].numpy() * 255).clip(0, 255).astype(np.uint8)
 
 

@@ -632,7 +632,7 @@ GARBLED = {
 }
 
 
-@pytest.mark.parametrize("garbled", GARBLED.values(), ids=[name.replace(" ", "_") for name in GARBLED])
+@pytest.mark.parametrize("invalid", GARBLED.values(), ids=[name.replace(" ", "_") for name in GARBLED])
 def test_answers_that_are_nonsense(server, root, invalid):
     """Whatever it is and whenever it comes, one sentence that names the address."""
     prompt_id = str(uuid.uuid4())

@@ -1,8 +1,7 @@
 """Clients of other people on a real server: comfy-script, comfy-catapult, comfy-lint and comfy-test.
 
 Each runs as a process of its own in an environment that knows nothing of ComfyUI, is given the bundled graphs as they
-are, and may talk to the server alone (tests/clients/offline.py). One graph is run with one other node, because ComfyUI
-reads single text encoders at their full sizes only (RUNNABLE). comfy-cli's part is in test_workflows.py.
+are, and may talk to the server alone (tests/clients/offline.py). comfy-cli's part is in test_workflows.py.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from bundled import EXAMPLE, FOLDER, FOUR, GRAPHS, RUNNABLE, canonical, only
+from bundled import EXAMPLE, FOLDER, FOUR, GRAPHS, canonical, only
 from packing import packed_zip, working_tree
 from PIL import Image
 from runs import contrast, forget, history
@@ -28,8 +27,12 @@ from client.qwen2vl_flux.graph import Prompt, inpaint
 from client.server import ComfyServer
 
 MASK = "clients_mask.png"
-# What the clients run: every bundled graph, and inpainting with an uploaded mask.
-RUNNING: dict[str, Prompt] = RUNNABLE | {"inpaint_uploaded": inpaint(EXAMPLE, MASK, **FOUR)}
+# What comfy-script and comfy-catapult run: a bundled graph that shows a map, and inpainting with an uploaded mask.
+# comfy-cli runs all that are bundled, in test_workflows.py.
+RUNNING: dict[str, Prompt] = {
+    "variation_with_focus": GRAPHS["variation_with_focus"],
+    "inpaint_uploaded": inpaint(EXAMPLE, MASK, **FOUR),
+}
 
 Client = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -448,8 +448,17 @@ def test_a_prompt_saved_by_a_server_of_its_own(root, folder):
     assert Image.open(folder / "green_grey.png").getextrema() == ((0, 150),) * 3
 
 
-@pytest.mark.parametrize("number", ["SIGKILL", "SIGHUP", "SIGTERM"])
-@pytest.mark.parametrize("when", ["starting", "sampling"])
+@pytest.mark.parametrize(
+    "number, when",
+    [
+        ("SIGKILL", "starting"),
+        ("SIGKILL", "sampling"),
+        ("SIGHUP", "starting"),
+        ("SIGTERM", "sampling"),
+        pytest.param("SIGHUP", "sampling", marks=pytest.mark.slow),
+        pytest.param("SIGTERM", "starting", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_stays_behind(root, folder, number, when):
     """Neither the ComfyUI that it started, nor its folders, nor its log, however it ends."""
     (folder / "weights").mkdir()

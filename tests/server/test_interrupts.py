@@ -61,6 +61,7 @@ def started(node_id: str, then: Callable[[], object]) -> Callable[[Event], None]
     return on_event
 
 
+@pytest.mark.slow
 def test_a_long_encode(client, picture, same_picture):
     """An interrupt ends it in a part of a layer, which takes a third of what all layers take of a quarter as many
     tokens; the whole layer takes five times that."""

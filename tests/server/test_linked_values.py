@@ -22,7 +22,7 @@ def graph(server, root: Path, small: Path) -> Prompt:
         picture,
         [
             Hint("line", "small/anyline/MTEED.pth", 0.4),
-            Hint("depth", "small/depth-anything-v2/depth_anything_v2_vits.pth", 0.2),
+            Hint("depth", "small/depth-anything-v2/small", 0.2),
         ],
         control_net="small/controlnet",
         mask=SamTarget("small/segment-anything-2/sam2_hiera_tiny.pt", points='[{"x": 0.5, "y": 0.5}]'),

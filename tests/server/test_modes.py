@@ -184,7 +184,7 @@ def test_native_sampling_nodes(client, reference, mask):
 def guided(small) -> dict[str, object]:
     """ControlNet and annotators of random weights: they disturb the picture rather than guide it."""
     hints = [
-        Hint("depth", "small/depth-anything-v2/depth_anything_v2_vits.pth", 0.1),
+        Hint("depth", "small/depth-anything-v2/small", 0.1),
         Hint("line", "small/anyline/MTEED.pth", 0.1),
     ]
     return {"hints": hints, "control_net": "small/controlnet", "checkpoint": "small", "steps": 6, "seed": 3}

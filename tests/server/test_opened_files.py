@@ -47,7 +47,7 @@ NUMBERS = itertools.count()
 
 
 def hints(checkpoint: str, *kinds: str) -> list[Hint]:
-    files = {"depth": "depth-anything-v2/depth_anything_v2_vits.pth", "line": "anyline/MTEED.pth"}
+    files = {"depth": "depth-anything-v2/small", "line": "anyline/MTEED.pth"}
     return [Hint(kind, f"{checkpoint}/{files[kind]}", 0.3) for kind in kinds]
 
 

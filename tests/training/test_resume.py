@@ -77,6 +77,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_killed_twice(start, tmp_path):
     whole, broken = Output(tmp_path / "whole"), Output(tmp_path / "broken")
     assert "from step 0" in ended(start(whole))

@@ -8,7 +8,7 @@ import weakref
 import comfy.model_management as mm
 import pytest
 import torch
-from annotator_weights import write_depth, write_mteed
+from annotator_weights import write_depth_folder, write_mteed
 from comfy.cli_args import args
 from tensor_memory import held, peak
 
@@ -22,7 +22,7 @@ PICTURE = torch.rand(1, 80, 80, 3, generator=torch.Generator().manual_seed(0))
 def annotators(tmp_path_factory) -> dict:
     """For each kind a function that loads it anew; each then maps PICTURE."""
     folder = tmp_path_factory.mktemp("annotators")
-    depth, lines = write_depth(folder / "depth.pth"), write_mteed(folder / "MTEED.pth")
+    depth, lines = write_depth_folder(folder / "depth"), write_mteed(folder / "MTEED.pth")
     return {"depth": lambda: load_depth_anything(depth), "lines": lambda: load_anyline(lines)}
 
 
@@ -106,8 +106,7 @@ def test_maps_are_of_the_intermediate_type(annotators, monkeypatch, kind):
 
 def test_stored_dtypes_are_told(tmp_path):
     """ComfyUI sizes and streams weights by these."""
-    path = write_depth(tmp_path / "depth_anything_v2_vits_fp16.safetensors", dtype=torch.float16)
-    network = load_depth_anything(path).network
+    network = load_depth_anything(write_depth_folder(tmp_path / "half", torch.float16)).network
     assert network.pretrained.blocks[0].attn.qkv.weight_comfy_model_dtype == torch.float16
 
 

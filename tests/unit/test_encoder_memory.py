@@ -75,6 +75,7 @@ def test_fp8_storage(tiny, weight_dtype, limit):
     assert 1e-4 < relative_error(encoded(small), encoded(exact)) < limit
 
 
+@pytest.mark.slow
 def test_peak_while_loading(tmp_path):
     """Loading more than a gigabyte never holds more than 1.1 times the bytes of the weights it keeps."""
     folder = random_checkpoint.write(tmp_path / "random", random_checkpoint.GIGABYTE)

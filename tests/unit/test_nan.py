@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +36,14 @@ def in_safetensors(path: Path, name: str, place: tuple[int, ...], value: float) 
 def in_pt(path: Path, name: str, place: tuple[int, ...], value: float) -> None:
     state = torch.load(path, weights_only=True)
     (state.get("model", state))[name][place] = value
+    path.unlink()
     torch.save(state, path)
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path, root: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The demo, with annotators and a ControlNet of random weights."""
-    folder = tmp_path / "ckpt"
+    folder = tmp_path_factory.mktemp("whole") / "ckpt"
     for part in ("qwen2-vl", "flux"):
         shutil.copytree(root / "demo" / part, folder / part)
     write_union(folder / "controlnet")
@@ -49,6 +51,12 @@ def checkpoint(tmp_path: Path, root: Path) -> Path:
     write_mteed(folder / "lines.safetensors")
     write_sam2(folder / "sam2.pt")
     return folder
+
+
+@pytest.fixture
+def checkpoint(whole: Path, tmp_path: Path) -> Path:
+    """The same files by other links, so that what is put in place of one stays here."""
+    return shutil.copytree(whole, tmp_path / "ckpt", copy_function=os.link)
 
 
 FLUX, T5 = "flux/transformer", "flux/text_encoder_2"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from annotator_weights import write_depth, write_mteed, write_sam2
+from annotator_weights import write_depth_folder, write_mteed, write_sam2
 from pack import NODES
 
 from systems.annotators.anyline.annotator import load_anyline
@@ -27,7 +27,7 @@ def loaded(tmp_path_factory, root: Path) -> Callable[[str], object]:
     """The model of an input by its name, loaded once."""
     folder = tmp_path_factory.mktemp("models")
     ways = {
-        "depth_anything": lambda: load_depth_anything(write_depth(folder / "depth_anything_v2_vits.pth")),
+        "depth_anything": lambda: load_depth_anything(write_depth_folder(folder / "depth")),
         "anyline": lambda: load_anyline(write_mteed(folder / "MTEED.pth")),
         "sam2": lambda: load_sam2(write_sam2(folder / "sam2.1_hiera_tiny.pt")),
         "qwen2vl": lambda: load_qwen2vl(root / "demo"),
