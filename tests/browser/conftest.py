@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from interface import Pages
+from interface import Pages, opened
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from client.server import ComfyServer
@@ -58,3 +58,10 @@ def page(pages: Pages, vue: bool, request: pytest.FixtureRequest) -> Iterator[Pa
         pages.close(vue)
     else:
         pages.check(vue)
+
+
+@pytest.fixture
+def page_of_its_own(browser: Browser, server: ComfyServer, example: str, vue: bool) -> Iterator[Page]:
+    """The same for one test, which changes what a new graph does not bring back."""
+    with opened(browser, server, vue) as page:
+        yield page

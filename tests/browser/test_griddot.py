@@ -692,8 +692,8 @@ def test_reload(browser: Browser, server: ComfyServer, picture: str, vue: bool) 
         assert desk.text == text_of(text[1:-1], dot(*added))
 
 
-def test_renderers_switched_live(desk: Desk) -> None:
-    page = desk.page
+def test_renderers_switched_live(page_of_its_own: Page, picture: str) -> None:
+    page, desk = page_of_its_own, built(page_of_its_own, picture)
     text = text_of(dot(*desk.click(0.3, 0.3)))
     for vue in (True, False, True):
         page.evaluate("vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
@@ -891,7 +891,8 @@ def spread(desk: Desk) -> None:
     desk.text = text_of(*(dot(x, y, 0.5, (-1) ** number) for number, (x, y) in enumerate(place)))
 
 
-def test_many_dots_are_worked_out_once(desk: Desk) -> None:
+def test_many_dots_are_worked_out_once(page_of_its_own: Page, picture: str) -> None:
+    desk = built(page_of_its_own, picture)
     work = Work(desk)
     all_cells, all_shapes = work.of(lambda: spread(desk))
     assert all_cells > 1_000 * MANY_DOTS and all_shapes > MANY_DOTS
@@ -934,8 +935,9 @@ STORE = """message => {
 
 
 @each_renderer
-def test_a_stored_grid_is_nonsense(desk: Desk) -> None:
+def test_a_stored_grid_is_nonsense(page_of_its_own: Page, picture: str) -> None:
     """A point for each token shows that a grid was taken."""
+    desk = built(page_of_its_own, picture)
     work = Work(desk)
     desk.text = text_of(dot(0.5, 0.5))
 
@@ -1156,8 +1158,8 @@ MANY = """names => names.forEach((name, index) => {
 })"""
 
 
-def test_many_pictures_are_loaded_once(page: Page, server: ComfyServer, tmp_path: Path) -> None:
-    client = ComfyClient(server.url)
+def test_many_pictures_are_loaded_once(page_of_its_own: Page, server: ComfyServer, tmp_path: Path) -> None:
+    page, client = page_of_its_own, ComfyClient(server.url)
     paths = [halves(tmp_path / f"many_{number}.png", (32 + number, 32), "green", "navy") for number in range(16)]
     asked: list[str] = []
 

@@ -75,6 +75,8 @@ def test_thumbnails(page: Page, tmp_path: Path) -> None:
         page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
         assert "default-template" not in picture.get_attribute("src")
     page.screenshot(path=tmp_path / "templates.png")
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
 
 
 @each_renderer
