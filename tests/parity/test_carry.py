@@ -73,7 +73,7 @@ def test_a_prompt_goes_to_disk_and_back(flux, through_a_training_set):
 
 def test_what_is_attached_twice_counts_once(flux):
     """The later prompt in place of the earlier, beside the bias that stays."""
-    again = attach(prompted(), golden("encoder")["t5_projected"].flip(1))
+    again = attach(prompted(), -golden("encoder")["t5_projected"])
     ((_, options),) = again
     assert len(options["additional_models"]) == 1 and len(options["qwen2vl_flux"]) == 2
     patched = patch_model(flux)
