@@ -15,6 +15,7 @@ from comfy_api.latest import io
 from ..systems.common.errors import InputError, plain
 from ..systems.common.images import thumbnail
 from ..systems.qwen2vl_flux import focus
+from ..systems.qwen2vl_flux.dots import EXAMPLE, parse_dots
 from ..systems.qwen2vl_flux.tokens import ImageTokens
 from .checked import CheckedNode
 from .types import CATEGORY, Qwen2VLTokens
@@ -43,7 +44,7 @@ class GridDotFocus(CheckedNode):
                     "dots",
                     default="",
                     multiline=True,
-                    placeholder=focus.EXAMPLE,
+                    placeholder=EXAMPLE,
                     dynamic_prompts=False,
                     tooltip="JSON list of dots, written by the panel or by hand. x, y: centre, 0 to 1 from the top "
                     "left; r: radius as a fraction of the shorter side (default: 0.5); w: 1 keeps, -1 suppresses "
@@ -73,7 +74,7 @@ class GridDotFocus(CheckedNode):
     @classmethod
     def validate_inputs(cls, dots: str | None = None) -> bool | str:
         try:
-            focus.parse_dots("" if dots is None else dots)  # None while they come from another node
+            parse_dots("" if dots is None else dots)  # None while they come from another node
         except InputError as error:
             return str(error)
         return True
@@ -81,7 +82,7 @@ class GridDotFocus(CheckedNode):
     @classmethod
     def execute(cls, tokens: ImageTokens, dots: str, mode: str, mask: torch.Tensor | None = None) -> io.NodeOutput:
         rows, columns = tokens.grid
-        weights = focus.focus_map(focus.parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
+        weights = focus.focus_map(parse_dots(dots), rows, columns)[None].to(tokens.embeddings.device)
         masked = None
         if mask is not None:
             masked = focus.pool_mask(mask.to(weights.device), rows, columns, len(tokens.embeddings))

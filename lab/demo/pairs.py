@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from systems.qwen2vl_flux.focus import Dot, circle
+from systems.qwen2vl_flux.dots import Dot
+from systems.qwen2vl_flux.focus import circle
 from training.generators import generator_for
 from training.qwen2vl_flux.batch import Batch
 from training.qwen2vl_flux.encoder import Qwen2VLEncoder

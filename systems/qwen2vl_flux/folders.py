@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ..common.comfy.folders import CheckpointFolders
+from .layout import COMPONENTS, FOLDER_NAME
 
-CHECKPOINTS = CheckpointFolders("qwen2vl_flux", components=("qwen2-vl", "flux"), variable="CHECKPOINT_DIR")
+CHECKPOINTS = CheckpointFolders(FOLDER_NAME, COMPONENTS, variable="CHECKPOINT_DIR")

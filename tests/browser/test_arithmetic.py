@@ -13,7 +13,8 @@ import torch
 from playwright.sync_api import Browser, Page
 
 from systems.common.errors import InputError
-from systems.qwen2vl_flux.focus import MAX_DOTS, Dot, focus_map, parse_dots
+from systems.qwen2vl_flux.dots import MAX_DOTS, Dot, parse_dots
+from systems.qwen2vl_flux.focus import focus_map
 
 SITE = "http://griddot.test/"  # answered from the folder, never asked for in the network
 IN_MODULE = "async ([name, ...values]) => { return (await import('/griddot/arithmetic.js'))[name](...values); }"

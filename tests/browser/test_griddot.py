@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, Page
 
 from client.comfy_client import ComfyClient
 from client.server import ComfyServer
-from systems.qwen2vl_flux.focus import EXAMPLE, focus_map, parse_dots
+from systems.qwen2vl_flux.dots import EXAMPLE, parse_dots
+from systems.qwen2vl_flux.focus import focus_map
 
 BUILD = """async picture => {
     [...app.graph.nodes].forEach(node => app.graph.remove(node));

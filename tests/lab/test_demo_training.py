@@ -34,7 +34,8 @@ from lab.world import hints
 from lab.world.references import Source, render_for_encoder
 from lab.world.scenes import COLOURS, KINDS, cells, random_layout, random_scenes, render
 from systems.common.schedules import flux_sigmas
-from systems.qwen2vl_flux.focus import Dot, circle
+from systems.qwen2vl_flux.dots import Dot
+from systems.qwen2vl_flux.focus import circle
 from training.qwen2vl_flux.batch import Batch
 
 

@@ -21,9 +21,10 @@ from systems.common.schedules import flux_sigmas
 from systems.flux_union.checkpoint import load_controlnet
 from systems.flux_union.control import set_union_mode
 from systems.qwen2vl_flux.conditioning import build_conditioning
+from systems.qwen2vl_flux.dots import parse_dots
 from systems.qwen2vl_flux.encoder import load_qwen2vl
 from systems.qwen2vl_flux.flux import load_transformer
-from systems.qwen2vl_flux.focus import apply_focus, focus_map, parse_dots
+from systems.qwen2vl_flux.focus import apply_focus, focus_map
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 LIMIT = 1e-5

@@ -13,9 +13,10 @@ from goldens import golden, picture, relative_error, stand_in_latent
 from nodes import ConditioningZeroOut
 
 from systems.common import schedules
-from systems.qwen2vl_flux import focus
+from systems.qwen2vl_flux.dots import parse_dots
 from systems.qwen2vl_flux.encoder import load_qwen2vl
 from systems.qwen2vl_flux.flux import load_transformer
+from systems.qwen2vl_flux.focus import focus_map
 from systems.qwen2vl_flux.patch import attach, patch_model
 
 LIMIT = 5e-6
@@ -66,7 +67,7 @@ def test_connector(qwen2vl):
 
 def test_focus_is_exact(qwen2vl):
     goldens = golden("encoder")
-    weights = focus.focus_map(focus.parse_dots('[{"x": 0.5, "y": 0.5, "r": 0.5, "w": 1}]'), 19, 28)
+    weights = focus_map(parse_dots('[{"x": 0.5, "y": 0.5, "r": 0.5, "w": 1}]'), 19, 28)
     assert torch.equal(weights, goldens["attn_matrix_c"])
     tokens = qwen2vl.encode(picture("img_crop_301x197.png"), 512)
     assert tokens.grid == (19, 28)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from systems.common.errors import InputError
 from systems.qwen2vl_flux.checkpoint import read_config
-from systems.qwen2vl_flux.focus import Dot, circle, focus_map
+from systems.qwen2vl_flux.dots import Dot
+from systems.qwen2vl_flux.focus import circle, focus_map
 from training.buckets import ASPECTS, bucket_of, bucket_sizes, fitted
 from training.qwen2vl_flux.autoencoder import read_autoencoder
 from training.qwen2vl_flux.dots import fitted_dots

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from systems.common.errors import InputError
-from systems.qwen2vl_flux.focus import Dot
+from systems.qwen2vl_flux.dots import Dot
 from training.images import image_size, open_image
 from training.qwen2vl_flux.rows import read_rows
 

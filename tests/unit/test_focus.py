@@ -11,16 +11,8 @@ import torch
 from sentences import one_sentence
 
 from systems.common.errors import InputError
-from systems.qwen2vl_flux.focus import (
-    MAX_DOTS,
-    MODES,
-    Dot,
-    apply_focus,
-    at_image_size,
-    focus_map,
-    parse_dots,
-    pool_mask,
-)
+from systems.qwen2vl_flux.dots import MAX_DOTS, Dot, parse_dots
+from systems.qwen2vl_flux.focus import MODES, apply_focus, at_image_size, focus_map, pool_mask
 from systems.qwen2vl_flux.tokens import ImageTokens
 
 GRIDS = [(16, 16), (19, 28), (28, 13), (1, 40), (1, 1)]

@@ -21,7 +21,7 @@ from client.qwen2vl_flux.request import ASPECT_RATIOS, CONTROLLED, HINTS, MODES,
 from systems.annotators.sam2.points import Point, parse_points
 from systems.common.errors import InputError
 from systems.common.sizes import PUBLISHED_SIZES
-from systems.qwen2vl_flux.focus import parse_dots
+from systems.qwen2vl_flux.dots import parse_dots
 
 VARIATION = ["--mode", "variation", "--input_image", "photo.png"]
 INPAINT = ["--mode", "inpaint", "--input_image", "photo.png"]

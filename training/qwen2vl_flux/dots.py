@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from systems.qwen2vl_flux.focus import Dot
+from systems.qwen2vl_flux.dots import Dot
 
 from ..buckets import Size
 

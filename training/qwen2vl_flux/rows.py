@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from systems.common.errors import InputError
-from systems.qwen2vl_flux.focus import Dot, parse_dots
+from systems.qwen2vl_flux.dots import Dot, parse_dots
 
 from ..images import SUFFIXES, images_in
 from ..tables import EXAMPLE, file_entry, read_table, text_entry

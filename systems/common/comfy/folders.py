@@ -11,9 +11,7 @@ from pathlib import Path
 import folder_paths
 
 from ..errors import CheckpointError, plain, quoted
-
-# The pack's own small checkpoint. Lists have it last, as it knows nothing but its scenes.
-DEMO = Path(__file__).parents[3] / "demo"
+from ..layout import DEMO, holds_component
 
 
 def register_folder(name: str, extensions: Collection[str]) -> None:
@@ -40,7 +38,9 @@ class CheckpointFolders:
         register_folder(self.name, (".safetensors", ".pt"))
         _REGISTERED[self.name] = self
         named = os.environ.get(self.variable)
-        if named and not any(self._is_checkpoint(folder) for folder in (Path(named), *_subfolders(Path(named)))):
+        if named and not any(
+            holds_component(folder, self.components) for folder in (Path(named), *_subfolders(Path(named)))
+        ):
             logging.warning(
                 "%s=%s holds no checkpoint: no folder with %s in it.",
                 self.variable,
@@ -49,12 +49,13 @@ class CheckpointFolders:
             )
 
     def found(self) -> dict[str, Path]:
-        """All checkpoints by name, sorted, with DEMO last."""
+        """All checkpoints by name, sorted, with DEMO last, as it knows nothing but its scenes."""
         roots = [Path(root) for root in folder_paths.get_folder_paths(self.name)]
         own = os.environ.get(self.variable)
         if own:
             roots.insert(0, Path(own))
-        folders = [folder for root in roots for folder in (root, *_subfolders(root)) if self._is_checkpoint(folder)]
+        places = [folder for root in roots for folder in (root, *_subfolders(root))]
+        folders = [folder for folder in places if holds_component(folder, self.components)]
         found: dict[str, Path] = {}
         for folder in [*folders, DEMO]:
             found.setdefault(folder.resolve().name if folder.name in ("", ".", "..") else folder.name, folder)
@@ -74,9 +75,6 @@ class CheckpointFolders:
                 f"{' and '.join(self.components)} into {places}, or point {self.variable} to it."
             )
         return found[name]
-
-    def _is_checkpoint(self, folder: Path) -> bool:
-        return any(os.path.isdir(folder / component) for component in self.components)
 
 
 _REGISTERED: dict[str, CheckpointFolders] = {}
