@@ -22,11 +22,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 
-Event = dict[str, Any]  # {"type": "progress", "data": {...}} as the server sent it
+# A message as the server sent it, such as {"type": "progress", "data": {...}}.
+Event = dict[str, Any]
 
+# The seconds that an answer of the server may take.
 ANSWER_TIMEOUT = 60.0
-QUIET = 5.0  # seconds without a message of a prompt after which the server is asked whether it is still there
-WORKER = re.compile(r"Exception in thread Thread-\d+ \(prompt_worker\)")  # as Python logs the end of ComfyUI's thread
+# The seconds without a message of a prompt after which the server is asked whether it is still there.
+QUIET = 5.0
+# The line with which Python logs the end of ComfyUI's thread.
+WORKER = re.compile(r"Exception in thread Thread-\d+ \(prompt_worker\)")
 
 
 class ComfyError(Exception):
@@ -101,7 +105,7 @@ class ComfyClient:
         return _wait(self._json("GET", "/object_info"))
 
     def upload_image(self, path: str | Path) -> str:
-        """Put a picture into the server's input folder; returns the name a LoadImage node takes."""
+        """Put an image into the server's input folder; returns the name a LoadImage node takes."""
         path = Path(path)
         return self.upload(path.name, path.read_bytes())
 
@@ -316,20 +320,21 @@ def _check_event(event: Mapping[str, Any]) -> None:
     if event["type"] in ("executing", "progress") and not isinstance(data["node"], (str, type(None))):
         raise TypeError("a node's id is a text")
     if event["type"] == "progress" and not all(isinstance(data[key], (int, float)) for key in ("value", "max")):
-        raise TypeError("progress is told in numbers")
+        raise TypeError("progress comes in numbers")
 
 
 def _outcome(prompt_id: str, events: list[Event], entry: dict[str, Any] | None) -> Run:
     if entry is None:
         raise RunInterrupted("The prompt was taken out of the server's queue before it ran")
     # an ExecutionBlocker's message is only in the events, everything after a broken connection only in the history
-    told = [(event["type"], event["data"]) for event in events] + [tuple(item) for item in entry["status"]["messages"]]
-    for kind, data in told:
+    kept = [tuple(message) for message in entry["status"]["messages"]]
+    messages = [*((event["type"], event["data"]) for event in events), *kept]
+    for kind, data in messages:
         if kind == "execution_error":
             raise NodeFailed(data)
         if kind == "execution_interrupted":
             raise RunInterrupted(f"The prompt was interrupted at {data['node_type']} (node '{data['node_id']}')")
-    cached = next((data["nodes"] for kind, data in told if kind == "execution_cached"), [])
+    cached = next((data["nodes"] for kind, data in messages if kind == "execution_cached"), [])
     running = [event["data"]["node"] for event in events if event["type"] == "executing" and event["data"]["node"]]
     return Run(prompt_id, entry["outputs"], events, list(cached), list(dict.fromkeys(running)))
 
@@ -340,18 +345,18 @@ def _rejection(error: Mapping[str, Any] | str | None, node_errors: Mapping[str, 
     for node_id, node in node_errors.items():
         inputs: dict[str, list[str]] = {}
         for reason in node["errors"]:
-            inputs.setdefault(_said(reason), []).append(reason["extra_info"].get("input_name"))
-        for said, names in inputs.items():  # ComfyUI repeats what a node's validation says for each input it looks at
+            inputs.setdefault(_complaint(reason), []).append(reason["extra_info"].get("input_name"))
+        for complaint, names in inputs.items():  # ComfyUI repeats what a node's validation says for each input
             named = ", ".join(f"'{name}'" for name in names if name)
-            complaint = f"input {named}: {said}" if named else said
+            complaint = f"input {named}: {complaint}" if named else complaint
             complaints.setdefault(complaint, []).append(f"node '{node_id}' ({node['class_type']})")
-    told = [f"{', '.join(nodes)}: {complaint}" for complaint, nodes in complaints.items()]
-    if not told and isinstance(error, Mapping):
-        told = [" ".join(part for part in (error["message"], error["details"]) if part)]
-    return f"The server rejects the prompt: {'; '.join(told or [str(error)]).rstrip('.')}."
+    sentences = [f"{', '.join(nodes)}: {complaint}" for complaint, nodes in complaints.items()]
+    if not sentences and isinstance(error, Mapping):
+        sentences = [" ".join(part for part in (error["message"], error["details"]) if part)]
+    return f"The server rejects the prompt: {'; '.join(sentences or [str(error)]).rstrip('.')}."
 
 
-def _said(reason: Mapping[str, Any]) -> str:
+def _complaint(reason: Mapping[str, Any]) -> str:
     """What the server says of one input; where the node's own validation speaks, its words alone."""
     name, details = reason["extra_info"].get("input_name"), reason["details"]
     if reason["type"] == "custom_validation_failed" and details != name:

@@ -32,7 +32,7 @@ def console(program: str, failure: int = 1) -> Iterator[None]:
     except Problem as problem:
         fail(program, problem, failure)
     except OSError as error:
-        fail(program, _told(error), failure)
+        fail(program, _sentence_of(error), failure)
 
 
 def fail(program: str, problem: object, status: int = 1) -> NoReturn:
@@ -43,7 +43,7 @@ def fail(program: str, problem: object, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
-def _told(error: OSError) -> str:
+def _sentence_of(error: OSError) -> str:
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, FileNotFoundError):

@@ -1,10 +1,9 @@
-"""The demo: variations of a picture through a real ComfyUI, written with one contact sheet."""
+"""The demo: variations of an image through a real ComfyUI, written with one contact sheet."""
 
 from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import sys
 import tempfile
@@ -14,19 +13,21 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET, sentence
+from systems.common.layout import DEMO
+
+from .arguments import sentence
 from .comfy_client import ComfyClient, ComfyError, PromptRejected
 from .console import console
 from .demo_options import demo_options
 from .installation import check_checkpoint
 from .output import write_file
 from .progress import Progress
-from .qwen2vl_flux.graph import variation
+from .qwen2vl_flux.graph import DEMO_SIDE, circle_dot, variation
+from .qwen2vl_flux.request import token_budget
 from .server import ComfyServer, ServerFailed, default_comfyui, has_accelerator, leave_on_terminate
 from .sheet import contact_sheet, focus_overlay
 
 ROOT = Path(__file__).resolve().parent.parent
-SCENES = ROOT / "demo"
 LOG = ROOT / ".dev" / "demo.log"
 
 
@@ -37,14 +38,14 @@ def main() -> None:
         try:
             make(options)
         except (ComfyError, ServerFailed) as error:
-            said = error if isinstance(error, ServerFailed) else sentence(error)  # the former shows the log's end
-            print(f"\ndemo: {said}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
+            problem = error if isinstance(error, ServerFailed) else sentence(error)  # the former shows the log's end
+            print(f"\ndemo: {problem}\n(ComfyUI's own log: {LOG})", file=sys.stderr)
             sys.exit(2 if isinstance(error, PromptRejected) else 1)
 
 
 def make(options: Namespace) -> None:
-    """Start the server, make the pictures and the sheet, print where they are."""
-    picture_path = options.image or SCENES / "reference.png"
+    """Start the server, make the images and the sheet, print where they are."""
+    picture_path = options.image or DEMO / "reference.png"
     reference = _opened(picture_path)
     _make_folder(options.output)
     for remark in remarks(options):
@@ -54,7 +55,7 @@ def make(options: Namespace) -> None:
         environment["CHECKPOINT_DIR"] = checkpoint
         checkpoint = Path(checkpoint).name
     circle = tuple(float(part) for part in options.focus.split(",")) if options.focus else None
-    dots = json.dumps([dict(zip("xyrw", (*circle, 1), strict=True))]) if circle else ""
+    dots = circle_dot(*circle) if circle else ""
     comfyui = default_comfyui()
     check_checkpoint(comfyui, checkpoint, environment.get("CHECKPOINT_DIR") or os.environ.get("CHECKPOINT_DIR"))
     has_accelerator(sys.executable)  # takes seconds: before there is anything to clean up
@@ -77,7 +78,7 @@ def make(options: Namespace) -> None:
                     name,
                     checkpoint=checkpoint,
                     prompt=options.prompt or "",
-                    token_budget=PROMPT_BUDGET if options.prompt and checkpoint != BUNDLED else 0,
+                    token_budget=token_budget(checkpoint, options.prompt or ""),
                     dots=dots,
                     size=options.size,
                     steps=options.steps,
@@ -114,21 +115,21 @@ def make(options: Namespace) -> None:
 
 def remarks(options: Namespace) -> list[str]:
     """What the bundled small model cannot do of what it is asked."""
-    if options.checkpoint != BUNDLED:
+    if options.checkpoint != DEMO.name:
         return []
-    said = []
-    if options.image and SCENES not in options.image.resolve().parents:
-        said.append(
+    found = []
+    if options.image and DEMO.resolve() not in options.image.resolve().parents:
+        found.append(
             "The bundled small model knows only its painted scenes (demo/): a photograph is outside what it knows and "
             "becomes coloured shapes. Give --checkpoint the real weights for photographs."
         )
     if options.prompt:
-        said.append(
-            "The bundled small model has not learned words: a prompt disturbs its pictures instead of steering them."
+        found.append(
+            "The bundled small model has not learned words: a prompt disturbs its images instead of steering them."
         )
-    if options.size != BUNDLED_SIZE:
-        said.append(f"The bundled small model knows --size {BUNDLED_SIZE} only: others come out deformed.")
-    return said
+    if options.size != DEMO_SIDE:
+        found.append(f"The bundled small model knows --size {DEMO_SIDE} only: others come out deformed.")
+    return found
 
 
 def _require_checkpoint(client: ComfyClient, name: str) -> None:
@@ -144,7 +145,7 @@ def _opened(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        print(f"demo: {path} is not a picture that can be read ({error})", file=sys.stderr)
+        print(f"demo: {path} is not an image that can be read ({error})", file=sys.stderr)
         sys.exit(2)
 
 

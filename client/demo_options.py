@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import BUNDLED, BUNDLED_SIZE, MAX_RADIUS, PUBLISHED_SIZE, Parser, checkpoint, file, folder, whole
+from systems.common.layout import DEMO
+from systems.qwen2vl_flux.dots import MAX_RADIUS
+
+from .arguments import Parser, checkpoint, file, folder, whole
+from .qwen2vl_flux.request import default_side
 
 MAX_COUNT = 64
 # The first of four seeds that keep the shapes of demo/reference.png whole, with the circle in another corner each time.
@@ -19,15 +23,15 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
     """
     parser = Parser(
         prog="dev.py demo",
-        description="Start ComfyUI, make variations of a picture, write them and a contact sheet, stop ComfyUI.",
+        description="Start ComfyUI, make variations of an image, write them and a contact sheet, stop ComfyUI.",
     )
-    parser.add_argument("--image", type=file, help="the reference picture (default: a scene of the bundled model)")
+    parser.add_argument("--image", type=file, help="the reference image (default: a scene of the bundled model)")
     parser.add_argument("--prompt", help="text that steers the variations")
     parser.add_argument(
         "--focus",
         type=_focus,
         metavar="X,Y,R",
-        help="keep what lies around x,y (0..1), fading to nothing at the radius r (share of the shorter side)",
+        help="keep what lies around x,y (0..1), fading to nothing at the radius r (fraction of the shorter side)",
     )
     parser.add_argument(
         "--count", type=whole(1, MAX_COUNT), default=4, help="how many variations (default: %(default)s)"
@@ -46,10 +50,9 @@ def demo_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=folder, default="output", help="default: ./output")
     options = parser.parse_args(arguments)
-    options.checkpoint = options.checkpoint or BUNDLED  # a default would be read as a folder from here
-    bundled = options.checkpoint == BUNDLED
-    options.size = options.size or (BUNDLED_SIZE if bundled else PUBLISHED_SIZE)
-    options.steps = options.steps or (20 if bundled else 28)
+    options.checkpoint = options.checkpoint or DEMO.name  # a default would be read as a folder from here
+    options.size = options.size or default_side(options.checkpoint)
+    options.steps = options.steps or (20 if options.checkpoint == DEMO.name else 28)
     return options
 
 
@@ -59,5 +62,5 @@ def _focus(text: str) -> str:
     except ValueError:
         raise argparse.ArgumentTypeError(f"write x,y,r as three numbers such as 0.3,0.4,0.2, not {text!r}") from None
     if not (0 <= x <= 1 and 0 <= y <= 1 and 0 < radius <= MAX_RADIUS):
-        raise argparse.ArgumentTypeError(f"x and y lie in 0..1, r is above 0 and at most {MAX_RADIUS}, not {text}")
+        raise argparse.ArgumentTypeError(f"x and y lie in 0..1, r is above 0 and at most {MAX_RADIUS:g}, not {text}")
     return text

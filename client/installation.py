@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import BUNDLED, holds_components
+from systems.common.layout import DEMO
+from systems.qwen2vl_flux.layout import FOLDER_NAME, is_checkpoint
 
 PACK = "ComfyUI-Qwen2VL-Flux"
 
@@ -64,15 +65,15 @@ def has_packages(python: Path, *packages: str) -> bool:
 def check_checkpoint(comfyui: Path, name: str, named: str | Path | None) -> None:
     """Raise Problem when a ComfyUI that is started here cannot know a checkpoint of that name. named: the folder in its
     CHECKPOINT_DIR, if any."""
-    models = comfyui / "models" / "qwen2vl_flux"
+    models = comfyui / "models" / FOLDER_NAME
     places = [models, *([Path(named)] if named else [])]
-    found = any(holds_components(place / name) or place.name == name and holds_components(place) for place in places)
+    found = any(is_checkpoint(place / name) or place.name == name and is_checkpoint(place) for place in places)
     other_places = os.path.isfile(comfyui / "extra_model_paths.yaml")  # only ComfyUI reads them
-    if not (found or other_places or name == BUNDLED):
-        told = " or ".join(str(place) for place in places)
+    if not (found or other_places or name == DEMO.name):
+        searched = " or ".join(str(place) for place in places)
         raise Problem(
-            f"There is no checkpoint {name!r} in {told}; put its folder, which holds qwen2-vl and flux, there, or give "
-            "its path"
+            f"There is no checkpoint {name!r} in {searched}; put its folder, which holds qwen2-vl and flux, there, or "
+            "give its path"
         )
 
 

@@ -1,4 +1,4 @@
-"""Mask files as the published script reads them: any picture in shades of grey, its colours weighed as PIL does."""
+"""Mask files as the published script reads them: any image in shades of grey, its colours weighed as PIL does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 def grey_mask(path: Path) -> bytes:
     """A mask file as a PNG of 8 bits in shades of grey. It is turned as its EXIF entry says, as ComfyUI turns the
-    picture, and its transparency does not count. Raises ValueError with one sentence."""
+    image, and its transparency does not count. Raises ValueError with one sentence."""
     made = io.BytesIO()
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
@@ -22,5 +22,5 @@ def grey_mask(path: Path) -> bytes:
             # with three channels: a file of one ComfyUI reads up to a level too dark, 128 as 127 and thus not painted
             turned.convert("L").convert("RGB").save(made, "PNG")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a picture that can be read as a mask ({error})") from None
+        raise ValueError(f"{path} is not an image that can be read as a mask ({error})") from None
     return made.getvalue()

@@ -1,4 +1,4 @@
-"""The folder that pictures are written into. Standard library only."""
+"""The folder that images are written into. Standard library only."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def check_folder(folder: Path) -> None:
 
 
 def write_picture(folder: Path, stem: str, data: bytes) -> Path:
-    """Write a picture under a name that is free: stem.png, stem_2.png, ... The folder is made when it is not there,
-    and what interrupts this (Ctrl-C among it) leaves no half picture. Raises Problem."""
-    with _told(folder):
+    """Write an image under a name that is free: stem.png, stem_2.png, ... The folder is made when it is not there,
+    and what interrupts this (Ctrl-C among it) leaves no half image. Raises Problem."""
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
         path = folder / (f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
-        with _told(path):
+        with _writing(path):
             try:
                 file = open(path, "xb")
             except FileExistsError:
@@ -54,13 +54,13 @@ def write_picture(folder: Path, stem: str, data: bytes) -> Path:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file, over one that is there. Raises Problem."""
-    with _told(path):
+    with _writing(path):
         path.write_bytes(data)
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the system says of writing there as a sentence; a full disk alone would not name the place."""
+def _writing(path: Path) -> Iterator[None]:
+    """Where a path is written: an error becomes a sentence that names it, which a full disk's own does not."""
     try:
         yield
     except OSError as error:

@@ -17,7 +17,7 @@ class Progress:
         self._live = sys.stdout.isatty()
         self._started = time.monotonic()
         self._nodes = 0
-        self._said = False
+        self._shown = False
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take in a message as the server sent it."""
@@ -37,16 +37,16 @@ class Progress:
 
     def leave(self) -> None:
         """Leave the updating line as it stands, if there is one, and go below it."""
-        if self._said and self._live:
+        if self._shown and self._live:
             print()
-        self._said = False
+        self._shown = False
 
     def _name(self, node: str) -> str:
         return self._prompt[node]["class_type"] if node in self._prompt else node
 
     def say(self, text: str) -> None:
         """Show a text behind the label."""
-        self._said = True
+        self._shown = True
         if self._live:
             print(f"\r\x1b[2K{self._label} {text}", end="", flush=True)
         else:

@@ -67,8 +67,8 @@ class ComfyServer:
         self.process: subprocess.Popen | None = None
         # waiting threads that spin make a busy machine with few cores many times slower, and a message that the output
         # cannot encode would end ComfyUI's prompt worker
-        settled = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
-        self._env = {**settled, **(env or {})}
+        steady = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+        self._env = {**steady, **(env or {})}
         self._leftovers = json.dumps([str(path.absolute()) for path in leftovers])
         self._arguments = ["--listen", HOST, "--port", str(self.port), *extra_args]
         directories = {"output": output_dir, "input": input_dir, "temp": temp_dir, "user": user_dir}
@@ -165,10 +165,10 @@ def _check_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                said = f"Another program is using port {port} already; stop it or choose another port"
+                problem = f"Another program is using port {port} already; stop it or choose another port"
             else:
-                said = f"Port {port} cannot be used ({error.strerror}); choose another one, such as 8188"
-            raise ServerFailed(said) from None
+                problem = f"Port {port} cannot be used ({error.strerror}); choose another one, such as 8188"
+            raise ServerFailed(problem) from None
 
 
 def _free_port() -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from client.qwen2vl_flux.graph import (
-    PAINTED,
+    ALPHA_MASK,
     Hint,
     Prompt,
     SamTarget,
@@ -61,12 +61,12 @@ GRAPHS = {
     ),
     "variation_single_file": single_file(seed=4),
     "image_to_image": image_to_image(EXAMPLE, reference=EXAMPLE, **FOUR),
-    "inpaint": inpaint(EXAMPLE, PAINTED, **FOUR),
+    "inpaint": inpaint(EXAMPLE, ALPHA_MASK, **FOUR),
     "sam2_focus": variation(EXAMPLE, focus_on=MIDDLE, **FOUR),
     "sam2_inpaint": inpaint(EXAMPLE, MIDDLE, **FOUR),
     "controlnet": controlnet(EXAMPLE, HINTS, control_net=UNION, reference=EXAMPLE, **FOUR),
     "controlnet_published": controlnet(EXAMPLE, HINTS, control_net=UNION, as_published=True, **FOUR),
-    "controlnet_inpaint": controlnet(EXAMPLE, HINTS, control_net=UNION, mask=PAINTED, **FOUR),
+    "controlnet_inpaint": controlnet(EXAMPLE, HINTS, control_net=UNION, mask=ALPHA_MASK, **FOUR),
 }
 # Those that run as they are, on the checkpoint that comes with the pack: no file of others, no painted mask.
 ON_DEMO = [

@@ -1,43 +1,31 @@
-"""Pictures from a request: names of weights settled, pictures uploaded, the mode's graph queued for each seed.
+"""Images from a request: its weights chosen by what the server lists, its images uploaded, and its prompts run.
 
 from client.comfy_client import ComfyClient
 from client.qwen2vl_flux.generate import Request, generate
 
-for picture in generate(Request("variation", Path("photo.jpg")), ComfyClient("http://127.0.0.1:8188")):
-    Path(f"{picture.seed}.png").write_bytes(picture.data)
+for image in generate(Request("variation", Path("photo.jpg")), ComfyClient("http://127.0.0.1:8188")):
+    Path(f"{image.seed}.png").write_bytes(image.data)
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..arguments import BUNDLED, BUNDLED_SIZE, PROMPT_BUDGET, PUBLISHED_SIZE
-from ..comfy_client import ComfyClient, ComfyError, Event
-from . import graph as graphs
-from .request import Request
+from systems.common.layout import DEMO
 
-__all__ = ["Picture", "Request", "generate", "prompts"]
+from ..comfy_client import ComfyClient, ComfyError
+from ..images import MadeImage, Watch, make_images
+from ..installation import PACK
+from . import graph as graphs
+from .request import Request, default_side, token_budget
+
+__all__ = ["MadeImage", "Request", "generate", "prompts"]
 
 TURBO = "fp8_e4m3fn"
-PNG = b"\x89PNG"
-PACK = "ComfyUI-Qwen2VL-Flux"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that was made. data: the PNG file as ComfyUI wrote it, with the workflow in it. number: which of the
-    pictures of its prompt, from 1; together they share the seed."""
-
-    seed: int
-    data: bytes
-    prompt: graphs.Prompt
-    number: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,63 +55,42 @@ WEIGHTS = {
 }
 
 
-def generate(
-    request: Request,
-    client: ComfyClient,
-    watch: Callable[[int, graphs.Prompt], Callable[[Event], None]] | None = None,
-) -> Iterator[Picture]:
-    """Make the pictures, prompt after prompt, those of each yielded as soon as it is done.
+def generate(request: Request, client: ComfyClient, watch: Watch | None = None) -> Iterator[MadeImage]:
+    """Make the images, prompt after prompt, those of each yielded as soon as it is done.
 
     `watch(seed, prompt)` gives what sees the messages of a prompt, in the calling thread. What interrupts this thread
     (Ctrl-C among it) takes the prompt off the server. Raises ComfyError with one sentence.
     """
-    for seed, prompt in prompts(request, client):
-        prompt_id = str(uuid.uuid4())
-        try:
-            run = client.run(prompt, watch(seed, prompt) if watch else None, prompt_id)
-        except ComfyError:
-            raise
-        except BaseException:
-            with contextlib.suppress(ComfyError):  # the server is gone, and the prompt with it
-                client.cancel(prompt_id)
-            raise
-        with client.reading():
-            images = list(run.outputs["save"]["images"])
-        for number, image in enumerate(images, start=1):
-            data = client.fetch(image)
-            if not data.startswith(PNG):
-                raise ComfyError(f"What {client.url} hands out as a picture is no PNG file")
-            yield Picture(seed, data, prompt, number)
+    return make_images(prompts(request, client), client, watch)
 
 
 def prompts(request: Request, client: ComfyClient) -> Iterator[tuple[int, graphs.Prompt]]:
-    """The seed and the prompt of each batch, with the pictures they read uploaded. Raises ComfyError when the server
+    """The seed and the prompt of each batch, with the images they read uploaded. Raises ComfyError when the server
     lacks a node or weights that they need."""
-    known = client.object_info()
+    nodes = client.object_info()
     with client.reading():
-        settled = _with_weights(request, known, client.url)
-        _check_nodes(settled, known, client.url)
+        complete = _with_weights(request, nodes, client.url)
+        _check_nodes(complete, nodes, client.url)
     given = (request.input_image, request.reference_image)
     names = {path: _uploaded(path, client) for path in given if path}
     if request.mask_image:
-        mask = request.mask_image / "mask"  # not its own path, which the input picture may have, too
+        mask = request.mask_image / "mask"  # not its own path, which the input image may have, too
         names[mask] = _uploaded_mask(request.mask_image, client)
-        settled = replace(settled, mask_image=mask)
+        complete = replace(complete, mask_image=mask)
     for seed, size in enumerate(request.batches, start=request.seed):
-        yield seed, prompt_for(replace(settled, seed=seed, image_count=size, batch_size=size), names.__getitem__)
+        yield seed, prompt_for(replace(complete, seed=seed, image_count=size, batch_size=size), names.__getitem__)
 
 
 def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path.name) -> graphs.Prompt:
-    """The graph of a request that names all its weights, for its seed; `name` is what LoadImage calls a picture."""
-    bundled = request.checkpoint == BUNDLED
+    """The graph of a request that names all its weights, for its seed; `name` is what LoadImage calls an image."""
     settings: dict[str, Any] = {
         "checkpoint": request.checkpoint,
         "weight_dtype": TURBO if request.turbo else "default",
         "prompt": request.prompt,
         "dots": request.dots,
-        "token_budget": PROMPT_BUDGET if request.prompt.strip() and not bundled else 0,
+        "token_budget": token_budget(request.checkpoint, request.prompt),
         "aspect_ratio": request.aspect_ratio,
-        "size": request.size or (BUNDLED_SIZE if bundled else PUBLISHED_SIZE),
+        "size": request.size or default_side(request.checkpoint),
         "steps": request.steps,
         "guidance": request.guidance_scale,
         "reference_strength": request.reference_strength,
@@ -143,7 +110,7 @@ def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path
         return graphs.inpaint(image, mask, **settings)
     models = {"depth": request.depth_model, "line": request.line_model}
     strengths = {"depth": request.depth_strength, "line": request.line_strength}
-    hints = [graphs.Hint(kind, models[kind], strengths[kind]) for kind in request.kinds]
+    hints = [graphs.Hint(annotator, models[annotator], strengths[annotator]) for annotator in request.annotators]
     return graphs.controlnet(image, hints, control_net=request.controlnet, mask=mask, **settings)
 
 
@@ -175,78 +142,78 @@ def _uploaded_mask(path: Path, client: ComfyClient) -> str:
         raise ComfyError(str(error)) from None
 
 
-def _check_nodes(request: Request, known: dict[str, Any], url: str) -> None:
+def _check_nodes(request: Request, nodes: dict[str, Any], url: str) -> None:
     for entry in prompt_for(request).values():
-        _inputs(known, entry["class_type"], url)
+        _inputs(nodes, entry["class_type"], url)
 
 
-def _with_weights(request: Request, known: dict[str, Any], url: str) -> Request:
+def _with_weights(request: Request, nodes: dict[str, Any], url: str) -> Request:
     """The request with the names of all weights that its mode needs."""
-    checkpoint = _checkpoint(request.checkpoint, known, url)
-    needed = [f"{kind}_model" for kind in request.kinds]
-    needed += ["controlnet"] if request.kinds else []
+    checkpoint = _checkpoint(request.checkpoint, nodes, url)
+    needed = [f"{annotator}_model" for annotator in request.annotators]
+    needed += ["controlnet"] if request.annotators else []
     needed += ["sam2_model"] if request.mask_points else []
     unnamed = [name for name in needed if not getattr(request, name)]
-    absent = [WEIGHTS[name] for name in unnamed if not _fitting(name, checkpoint, known, url)]
+    absent = [WEIGHTS[name] for name in unnamed if not _fitting(name, checkpoint, nodes, url)]
     if absent:
-        told = ", ".join(
+        missing = ", ".join(
             f"no {kind.what} (put one such as {kind.example} into models/{kind.folder})" for kind in absent
         )
-        raise ComfyError(f"There is {told} in the ComfyUI on {url}; the checkpoint's own folder may hold it, too")
-    names = {name: _weights(name, getattr(request, name), checkpoint, known, url) for name in needed}
+        raise ComfyError(f"There is {missing} in the ComfyUI on {url}; the checkpoint's own folder may hold it, too")
+    names = {name: _weights(name, getattr(request, name), checkpoint, nodes, url) for name in needed}
     return replace(request, checkpoint=checkpoint, **names)
 
 
-def _checkpoint(asked: str, known: dict[str, Any], url: str) -> str:
-    listed = _listed(known, "Qwen2VLLoader", "checkpoint", url)
-    if not asked:
-        return next((name for name in listed if name != BUNDLED), BUNDLED)
-    if asked not in listed:
+def _checkpoint(wanted: str, nodes: dict[str, Any], url: str) -> str:
+    listed = _listed(nodes, "Qwen2VLLoader", "checkpoint", url)
+    if not wanted:
+        return next((name for name in listed if name != DEMO.name), DEMO.name)
+    if wanted not in listed:
         raise ComfyError(
-            f"There is no checkpoint {asked!r} on {url}, only {_some(listed)}; put its folder, which holds qwen2-vl "
+            f"There is no checkpoint {wanted!r} on {url}, only {_some(listed)}; put its folder, which holds qwen2-vl "
             "and flux, into models/qwen2vl_flux"
         )
-    return asked
+    return wanted
 
 
-def _weights(name: str, asked: str, checkpoint: str, known: dict[str, Any], url: str) -> str:
-    kind, listed = WEIGHTS[name], _choices(name, known, url)
-    if asked:
-        files = _listed(known, "ControlNetLoader", "control_net_name", url) if name == "controlnet" else []
-        if asked not in (*listed, *files):
+def _weights(name: str, wanted: str, checkpoint: str, nodes: dict[str, Any], url: str) -> str:
+    kind, listed = WEIGHTS[name], _choices(name, nodes, url)
+    if wanted:
+        files = _listed(nodes, "ControlNetLoader", "control_net_name", url) if name == "controlnet" else []
+        if wanted not in (*listed, *files):
             raise ComfyError(
-                f"There is no {kind.what} {asked!r} on {url}; it has {_some([*listed, *files])}, and reads models/"
+                f"There is no {kind.what} {wanted!r} on {url}; it has {_some([*listed, *files])}, and reads models/"
                 f"{kind.folder}"
             )
-        return asked
-    return _fitting(name, checkpoint, known, url)[0]
+        return wanted
+    return _fitting(name, checkpoint, nodes, url)[0]
 
 
-def _fitting(name: str, checkpoint: str, known: dict[str, Any], url: str) -> list[str]:
+def _fitting(name: str, checkpoint: str, nodes: dict[str, Any], url: str) -> list[str]:
     """What can go with a checkpoint, its own first; the bundled one's parts go with no other."""
-    others = [entry for entry in _choices(name, known, url) if not entry.startswith(f"{BUNDLED}/")]
-    own = [entry for entry in _choices(name, known, url) if entry.startswith(f"{checkpoint}/")]
+    others = [entry for entry in _choices(name, nodes, url) if not entry.startswith(f"{DEMO.name}/")]
+    own = [entry for entry in _choices(name, nodes, url) if entry.startswith(f"{checkpoint}/")]
     return [*own, *others]
 
 
-def _choices(name: str, known: dict[str, Any], url: str) -> list[str]:
+def _choices(name: str, nodes: dict[str, Any], url: str) -> list[str]:
     """What the server lists of a kind of weights."""
-    return _listed(known, WEIGHTS[name].node, WEIGHTS[name].input, url)
+    return _listed(nodes, WEIGHTS[name].node, WEIGHTS[name].input, url)
 
 
-def _listed(known: dict[str, Any], node: str, name: str, url: str) -> list[str]:
+def _listed(nodes: dict[str, Any], node: str, name: str, url: str) -> list[str]:
     """The choices of a node's input."""
-    kind, *settings = _inputs(known, node, url)[name]
+    kind, *settings = _inputs(nodes, node, url)[name]
     return kind if isinstance(kind, list) else settings[0]["options"]  # the older nodes' form, the newer ones'
 
 
-def _inputs(known: dict[str, Any], node: str, url: str) -> dict[str, Any]:
-    if node not in known:
-        lacking = "the node pack" if not any(name.startswith("Qwen2VL") for name in known) else f"the node {node}"
+def _inputs(nodes: dict[str, Any], node: str, url: str) -> dict[str, Any]:
+    if node not in nodes:
+        lacking = "the node pack" if not any(name.startswith("Qwen2VL") for name in nodes) else f"the node {node}"
         raise ComfyError(f"The ComfyUI on {url} does not have {lacking}; install or update {PACK} there and restart it")
-    return known[node]["input"].get("required", {})
+    return nodes[node]["input"].get("required", {})
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    told = ", ".join(names[:most]) or "none"
-    return told if len(names) <= most else f"{told} and {len(names) - most} more"
+    listed = ", ".join(names[:most]) or "none"
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

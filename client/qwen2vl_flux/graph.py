@@ -1,23 +1,27 @@
 """Prompts in API form: the same graphs as the bundled workflows, as functions of what changes from run to run.
 
-Every function takes the fields of `Settings` as keywords. Pictures come from the node `save`, maps from
+Every function takes the fields of `Settings` as keywords. Images come from the node `save`, maps from
 `focus_save`, `focus_late_save`, `focus_2_save`, `depth_save`, `line_save` and `segment_save` where there are such.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-Prompt = dict[str, dict]
-Link = list  # [node id, number of the output]
+from systems.common.layout import DEMO
+from systems.common.sizes import PICTURE
+
+from ..prompt import Link, Prompt, node
+
 Hints = TypeVar("Hints", bound=Sequence)
 
-# The aspect ratio that keeps a picture's own shape.
-PICTURE = "picture"
-# The mask that is painted on the picture itself (transparent is repainted).
-PAINTED = ""
+# The side in pixels of the square images that the pack's own demo checkpoint makes.
+DEMO_SIDE = 128
+# The mask in the image's own alpha channel, where the mask editor paints it; transparent is inpainted.
+ALPHA_MASK = ""
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,26 @@ class SamTarget:
 
 @dataclass(frozen=True)
 class Hint:
-    """A map of the picture that guides the ControlNet, and the annotator's file; the published strengths are 0.2 for
-    depth and 0.4 for lines."""
+    """A map of the image that guides the ControlNet: the annotator that makes it, and that one's file. The published
+    strengths are 0.2 for depth and 0.4 for the edge map."""
 
-    kind: Literal["depth", "line"]
+    annotator: Literal["depth", "line"]
     model: str
     strength: float
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every mode can be told.
+    """The settings of every mode.
 
     weight_dtype is that of the transformer; the encoder stays as it is stored. reference_strength, 0 to 1, is how much
-    the picture that is encoded counts. dots and focus_on (an object of the
-    picture that is encoded) bring the focus nodes, a prompt brings T5. aspect_ratio None is 1:1 for variations and
-    the picture's own shape elsewhere. as_published does what the published script does where this pack's default is
-    another: a focus needs a reference, a ControlNet starts from pure noise, and with a mask hears one hint only.
+    the encoded image counts. dots and focus_on (an object of the encoded image) bring the focus nodes, a prompt brings
+    T5. aspect_ratio None is 1:1 for variations and the image's own shape elsewhere. as_published does what the
+    published script does where this pack's default is another: a focus needs a reference, a ControlNet starts from
+    pure noise, and with a mask takes one hint only.
     """
 
-    checkpoint: str = "demo"
+    checkpoint: str = DEMO.name
     weight_dtype: str = "default"
     prompt: str = ""
     dots: str = ""
@@ -59,7 +63,7 @@ class Settings:
     token_budget: int = 0
     reference_strength: float = 1.0
     aspect_ratio: str | None = None
-    size: int = 128
+    size: int = DEMO_SIDE
     batch_size: int = 1
     steps: int = 28
     guidance: float = 3.5
@@ -68,8 +72,14 @@ class Settings:
     as_published: bool = False
 
 
+def circle_dot(x: float, y: float, radius: float) -> str:
+    """The published focus circle as dots of GridDot Focus: its centre and radius as fractions of the image's width,
+    height and shorter side."""
+    return json.dumps([{"x": x, "y": y, "r": radius, "w": 1}])
+
+
 def variation(image: str, **given: object) -> Prompt:
-    """Variations of an uploaded picture."""
+    """Variations of an uploaded image."""
     settings = Settings(**given)
     size = node(
         "Qwen2VLFluxSize",
@@ -87,7 +97,7 @@ def variation(image: str, **given: object) -> Prompt:
 
 
 def focus_over_time(image: str, *, dots: str, late: str, change: float = 0.4, **settings: object) -> Prompt:
-    """Variations that the focus `dots` begins and the focus `late` ends, from a share of the sampling on."""
+    """Variations that the focus `dots` begins and the focus `late` ends, from a fraction of the sampling on."""
     graph = variation(image, dots=dots, **settings)
     connect = graph["connect"]["inputs"]
     return graph | {
@@ -102,7 +112,7 @@ def focus_over_time(image: str, *, dots: str, late: str, change: float = 0.4, **
 
 
 def two_references(image: str, other: str, *, dots: str, other_dots: str, **settings: object) -> Prompt:
-    """Variations of parts of two pictures: that under the focus `dots`, and that of the other under its own."""
+    """Variations of parts of two images: that under the focus `dots`, and that of the other under its own."""
     graph = variation(image, dots=dots, **settings)
     mode = graph["focus"]["inputs"]["mode"]
     return graph | {
@@ -116,15 +126,15 @@ def two_references(image: str, other: str, *, dots: str, other_dots: str, **sett
 
 
 def image_to_image(image: str, *, reference: str = "", strength: float = 0.8, **settings: object) -> Prompt:
-    """A picture redrawn: its own layout, the look of the reference, or of itself without one."""
-    return _redrawn(image, None, (), "", reference, strength, Settings(**settings))
+    """img2img: the image's own layout, the look of the reference, or of the image itself without one."""
+    return _image_latent_graph(image, None, (), "", reference, strength, Settings(**settings))
 
 
 def inpaint(
     image: str, mask: str | SamTarget, *, reference: str = "", strength: float = 0.8, **settings: object
 ) -> Prompt:
-    """A part of a picture redrawn: where an uploaded mask is white, an object is, or the picture itself is painted."""
-    return _redrawn(image, mask, (), "", reference, strength, Settings(**settings))
+    """A part of an image inpainted: where an uploaded mask is white, an object is, or the image is transparent."""
+    return _image_latent_graph(image, mask, (), "", reference, strength, Settings(**settings))
 
 
 def controlnet(
@@ -137,9 +147,9 @@ def controlnet(
     strength: float = 0.8,
     **settings: object,
 ) -> Prompt:
-    """A picture, or the masked part of it, redrawn along its depth and lines. `control_net` is a folder that
+    """img2img, or inpaint with a mask, along the image's depth and edge map. `control_net` is a folder that
     Qwen2VL-Flux ControlNet lists, or a single file that ComfyUI's own loader lists."""
-    return _redrawn(image, mask, hints, control_net, reference, strength, Settings(**settings))
+    return _image_latent_graph(image, mask, hints, control_net, reference, strength, Settings(**settings))
 
 
 def active_hints(hints: Hints, *, masked: bool, as_published: bool) -> Hints:
@@ -147,7 +157,7 @@ def active_hints(hints: Hints, *, masked: bool, as_published: bool) -> Hints:
     return hints[:1] if masked and as_published else hints
 
 
-def _redrawn(
+def _image_latent_graph(
     image: str,
     mask: str | SamTarget | None,
     hints: Sequence[Hint],
@@ -182,7 +192,7 @@ def _redrawn(
             graph["connect"]["inputs"]["control_tokens"] = ["encode", 0]
         hints = active_hints(hints, masked=mask is not None, as_published=settings.as_published)
         graph |= _control(hints, control_net)
-        conditioning = [f"{hints[-1].kind}_control", 0]
+        conditioning = [f"{hints[-1].annotator}_control", 0]
     if hints and settings.as_published and mask is None:
         graph["batch"] = node(
             "EmptySD3LatentImage", width=["prepare", 2], height=["prepare", 3], batch_size=settings.batch_size
@@ -199,11 +209,11 @@ def _redrawn(
     return graph | _sampling(settings, conditioning, ["batch", 0], strength)
 
 
-def _tokens(settings: Settings, picture: str, focused: bool) -> Prompt:
-    """Encoder and tokens of the picture that guides FLUX, and `connect`, which turns them into conditioning."""
+def _tokens(settings: Settings, image: str, focused: bool) -> Prompt:
+    """Encoder and tokens of the image that guides FLUX, and `connect`, which turns them into conditioning."""
     graph = {
         "qwen2vl": node("Qwen2VLLoader", checkpoint=settings.checkpoint, weight_dtype="default"),
-        "encode": _encode(settings, picture),
+        "encode": _encode(settings, image),
         "connect": node(
             "Qwen2VLConnector",
             qwen2vl=["qwen2vl", 0],
@@ -219,13 +229,13 @@ def _tokens(settings: Settings, picture: str, focused: bool) -> Prompt:
     graph["focus_save"] = node("MaskPreview", mask=["focus", 1])
     graph["connect"]["inputs"]["tokens"] = ["focus", 0]
     if settings.focus_on:
-        graph |= _segment(settings.focus_on, picture)
+        graph |= _segment(settings.focus_on, image)
         graph["focus"]["inputs"]["mask"] = ["segment", 0]
     return graph
 
 
-def _encode(settings: Settings, picture: str) -> dict:
-    return node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=[picture, 0], token_budget=settings.token_budget)
+def _encode(settings: Settings, image: str) -> dict:
+    return node("Qwen2VLEncode", qwen2vl=["qwen2vl", 0], image=[image, 0], token_budget=settings.token_budget)
 
 
 def _conditioning(settings: Settings) -> Prompt:
@@ -246,18 +256,18 @@ def _mask(mask: str | SamTarget | None) -> Prompt:
 def _mask_link(mask: str | SamTarget) -> Link:
     if isinstance(mask, SamTarget):
         return ["segment", 0]
-    return ["image", 1] if mask == PAINTED else ["mask", 0]
+    return ["image", 1] if mask == ALPHA_MASK else ["mask", 0]
 
 
-def _segment(found: SamTarget, picture: str) -> Prompt:
+def _segment(target: SamTarget, image: str) -> Prompt:
     return {
-        "sam2": node("Qwen2VLFluxSAM2Loader", file=found.model),
+        "sam2": node("Qwen2VLFluxSAM2Loader", file=target.model),
         "segment": node(
             "Qwen2VLFluxSAM2Segment",
             sam2=["sam2", 0],
-            image=[picture, 0],
-            points=found.points,
-            box=found.box,
+            image=[image, 0],
+            points=target.points,
+            box=target.box,
             candidates="best",
             coordinates="fraction",
         ),
@@ -265,7 +275,7 @@ def _segment(found: SamTarget, picture: str) -> Prompt:
     }
 
 
-# By kind of hint: loader, node that makes the map, its input for the model, its settings, union mode.
+# By annotator: loader, node that makes the map, its input for the model, its settings, union mode.
 ANNOTATORS = {
     "depth": ("Qwen2VLFluxDepthAnythingV2Loader", "Qwen2VLFluxDepthAnythingV2Map", "depth_anything", {}, "depth"),
     "line": ("Qwen2VLFluxAnyLineLoader", "Qwen2VLFluxAnyLineMap", "anyline", {"resolution": 1280}, "canny"),
@@ -282,23 +292,24 @@ def _control(hints: Sequence[Hint], control_net: str) -> Prompt:
     }
     positive, negative = ["connect", 0], ["connect", 0]
     for hint in hints:
-        loader, mapper, model, settings, mode = ANNOTATORS[hint.kind]
-        graph[f"{hint.kind}_model"] = node(loader, file=hint.model)
-        graph[hint.kind] = node(mapper, **{model: [f"{hint.kind}_model", 0]}, image=["prepare", 0], **settings)
-        graph[f"{hint.kind}_save"] = node("PreviewImage", images=[hint.kind, 0])
-        graph[f"{hint.kind}_mode"] = node("FluxUnionControlMode", control_net=["control_net", 0], mode=mode)
-        graph[f"{hint.kind}_control"] = node(
+        name = hint.annotator
+        loader, mapper, model, settings, mode = ANNOTATORS[name]
+        graph[f"{name}_model"] = node(loader, file=hint.model)
+        graph[name] = node(mapper, **{model: [f"{name}_model", 0]}, image=["prepare", 0], **settings)
+        graph[f"{name}_save"] = node("PreviewImage", images=[name, 0])
+        graph[f"{name}_mode"] = node("FluxUnionControlMode", control_net=["control_net", 0], mode=mode)
+        graph[f"{name}_control"] = node(
             "ControlNetApplyAdvanced",
             positive=positive,
             negative=negative,
-            control_net=[f"{hint.kind}_mode", 0],
-            image=[hint.kind, 0],
+            control_net=[f"{name}_mode", 0],
+            image=[name, 0],
             strength=hint.strength,
             start_percent=0.0,
             end_percent=1.0,
             vae=["vae", 0],
         )
-        positive, negative = [f"{hint.kind}_control", 0], [f"{hint.kind}_control", 1]
+        positive, negative = [f"{name}_control", 0], [f"{name}_control", 1]
     return graph
 
 
@@ -320,8 +331,3 @@ def _sampling(settings: Settings, conditioning: Link, latent: Link, strength: fl
         "decode": node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
         "save": node("SaveImage", images=["decode", 0], filename_prefix=settings.prefix),
     }
-
-
-def node(class_type: str, **inputs: object) -> dict:
-    """One entry of a prompt."""
-    return {"class_type": class_type, "inputs": inputs}

@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from client.arguments import BUNDLED, checkpoint, folder, whole
+from client.arguments import checkpoint, folder, whole
+from systems.common.layout import DEMO
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--references", type=whole(8, 2000), default=200, metavar="N", help="held-out scenes (default: %(default)s)"
     )
     group.add_argument(
-        "--checkpoint", type=checkpoint, default=BUNDLED, metavar="FOLDER", help="default: the embedded one"
+        "--checkpoint", type=checkpoint, default=DEMO.name, metavar="FOLDER", help="default: the embedded one"
     )
     group.add_argument("--sheets", type=folder, metavar="FOLDER", help="write contact sheets there")
     group.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")

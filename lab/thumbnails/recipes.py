@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 
 from client.qwen2vl_flux.graph import (
-    PAINTED,
+    ALPHA_MASK,
     Hint,
     Prompt,
     SamTarget,
@@ -114,7 +114,7 @@ RECIPES = {
         (given("picture", REFERENCE), given("reference", "circle_and_square.png")),
     ),
     "inpaint": Recipe(
-        inpaint("reference_painted.png", PAINTED, **FIRST_RUN), (painted("mask", "reference_painted.png"),)
+        inpaint("reference_painted.png", ALPHA_MASK, **FIRST_RUN), (painted("mask", "reference_painted.png"),)
     ),
     "sam2_focus": Recipe(
         masked_by("triangle_and_plus_mask.png", variation("triangle_and_plus.png", focus_on=SOUGHT, **FIRST_RUN)),
@@ -133,7 +133,7 @@ RECIPES = {
         (given("picture", "plus_and_circle.png"), *MAPS),
     ),
     "controlnet_inpaint": Recipe(
-        controlnet("square_and_plus_painted.png", HINTS, control_net=UNION, mask=PAINTED, **FIRST_RUN),
+        controlnet("square_and_plus_painted.png", HINTS, control_net=UNION, mask=ALPHA_MASK, **FIRST_RUN),
         (painted("mask", "square_and_plus_painted.png"), *MAPS),
     ),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PIL import Image
 
-from client.arguments import BUNDLED, BUNDLED_SIZE
 from client.demo_options import demo_options
-from client.qwen2vl_flux.graph import variation
+from client.qwen2vl_flux.graph import DEMO_SIDE, variation
 from client.sheet import contact_sheet
+from systems.common.layout import DEMO
 
 from ..image_server import ImageServer
 from .recipes import CIRCLE, REFERENCE, SQUARE, dots
@@ -29,5 +29,5 @@ def variations(server: ImageServer) -> Image.Image:
         runs = [server.run(variation(REFERENCE, dots=focus, steps=STEPS, seed=seed)) for seed in SEEDS]
         left.append((tile.label, tile.draw(runs[0])))
         pictures += [(f"seed {seed}", made.shown("save")[0]) for seed, made in zip(SEEDS, runs, strict=True)]
-    subtitle = f"Qwen2VL-Flux, checkpoint {BUNDLED}, {BUNDLED_SIZE} x {BUNDLED_SIZE}, {STEPS} steps"
+    subtitle = f"Qwen2VL-Flux, checkpoint {DEMO.name}, {DEMO_SIDE} x {DEMO_SIDE}, {STEPS} steps"
     return contact_sheet("Variations", subtitle, left, pictures)

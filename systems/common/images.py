@@ -9,10 +9,8 @@ import torch
 from PIL import Image, ImageOps
 
 from .errors import InputError
-from .sizes import LATENT_STEP, fitted_sizes, output_size
+from .sizes import LATENT_STEP, PICTURE, fitted_sizes, output_size
 
-# The aspect ratio that keeps a picture's own shape.
-PICTURE = "picture"
 WHITE = 128  # of 255, from which on a mask repaints
 
 

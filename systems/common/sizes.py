@@ -16,6 +16,9 @@ PUBLISHED_SIZES = {
     "4:3": (1152, 896),
 }
 
+# The aspect ratio that keeps a picture's own shape.
+PICTURE = "picture"
+
 PUBLISHED_SIDE = 1024
 MOST_PIXELS = 1_050_000
 STEP = 16

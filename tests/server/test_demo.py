@@ -171,9 +171,9 @@ def bomb(picture: bytes) -> bytes:
 REFUSED = {
     "missing image": (["--image", "gone.png"], "--image: there is no file gone.png"),
     "folder as image": (["--image", "."], "--image: there is no file ."),
-    "cut image": (["--image", "cut.png"], "cut.png is not a picture that can be read (image file is truncated"),
-    "text as image": (["--image", "text.png"], "text.png is not a picture that can be read (cannot identify"),
-    "huge image": (["--image", "bomb.png"], "bomb.png is not a picture that can be read (Image size (3600000000"),
+    "cut image": (["--image", "cut.png"], "cut.png is not an image that can be read (image file is truncated"),
+    "text as image": (["--image", "text.png"], "text.png is not an image that can be read (cannot identify"),
+    "huge image": (["--image", "bomb.png"], "bomb.png is not an image that can be read (Image size (3600000000"),
     "focus of words": (["--focus", "left"], "--focus: write x,y,r as three numbers such as 0.3,0.4,0.2, not 'left'"),
     "focus of two": (["--focus", "0.5,0.5"], "write x,y,r as three numbers"),
     "focus outside": (["--focus", "0.5,1.5,0.2"], "x and y lie in 0..1"),

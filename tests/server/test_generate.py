@@ -28,11 +28,13 @@ from control_weights import write_union
 from PIL import ExifTags, Image, ImageOps, ImageStat
 from sentences import one_sentence
 
+from client.arguments import DEFAULT_SERVER
 from client.comfy_client import ComfyError, PromptRejected, RunInterrupted
 from client.installation import python_in
 from client.qwen2vl_flux import graph as graphs
 from client.qwen2vl_flux.generate import Request, generate, prompt_for, prompts
-from client.qwen2vl_flux.options import DEFAULT_SERVER, generate_options
+from client.qwen2vl_flux.options import generate_options
+from client.qwen2vl_flux.request import MAX_BATCH
 from client.server import HOST, ComfyServer, default_comfyui
 
 CHECKPOINT = "published"
@@ -132,13 +134,13 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
 
 def flags(request: Request) -> list[str]:
     """The command line of a request: what is not the default."""
-    told = []
+    arguments = []
     for name, value in vars(request).items():
         if name == "mask_points":
-            told += ["--mask_points", *(",".join(str(part) for part in point) for point in value)] if value else []
+            arguments += ["--mask_points", *(",".join(str(part) for part in point) for point in value)] if value else []
         elif name in ("mode", "input_image", "seed") or value != Request.__dataclass_fields__[name].default:
-            told += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return told
+            arguments += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return arguments
 
 
 def failed(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
@@ -217,7 +219,8 @@ def test_the_modes(command, server, weights, folder, request_, size):
     noted = json.loads(picture.text["prompt"])
     sent = {key: {"class_type": entry["class_type"], "inputs": entry["inputs"]} for key, entry in noted.items()}
     names = {path: sent[key]["inputs"]["image"] for key, path in PICTURES.items() if key in sent}
-    needed = [*(f"{kind}_model" for kind in request_.kinds), *(["controlnet"] if request_.kinds else [])]
+    needed = [f"{annotator}_model" for annotator in request_.annotators]
+    needed += ["controlnet"] if request_.annotators else []
     needed += ["sam2_model"] if request_.mask_points else []
     settled = replace(request_, **{name: OWN[name] for name in needed})
     assert sent == prompt_for(settled, names.__getitem__)
@@ -259,8 +262,8 @@ def test_pictures_of_one_name_are_kept_apart(command, client, folder):
     for place, colour in (("one", "red"), ("two", "blue")):
         (folder / place).mkdir()
         Image.new("RGB", (64, 64), colour).save(folder / place / "same name.png")
-        told = ["--mode", "variation", "--input_image", f"{place}/same name.png", "--save_prompt", f"{place}.json"]
-        assert run([*command, *told], folder).returncode == 0
+        arguments = ["--mode", "variation", "--input_image", f"{place}/same name.png", "--save_prompt", f"{place}.json"]
+        assert run([*command, *arguments], folder).returncode == 0
         names[place] = json.loads((folder / f"{place}.json").read_text())["image"]["inputs"]["image"]
     assert names["one"] != names["two"]
     for place, name in names.items():
@@ -296,7 +299,7 @@ def test_batches(command, folder):
 
 
 @pytest.mark.parametrize("mode", ["img2img", "controlnet"])
-def test_batches_of_a_redrawn_picture(client, weights, folder, mode):
+def test_batches_of_img2img(client, weights, folder, mode):
     """Also from pure noise, whose latents another node makes."""
     published = {"as_published": True, "line_mode": True} if mode == "controlnet" else {}
     request = Request(mode, folder / "photo.png", seed=3, image_count=2, batch_size=2, **published, **SMALL)
@@ -369,9 +372,10 @@ def test_every_grey_arrives(client, folder):
 def test_a_green_mask_repaints(command, folder):
     """On the command line: the same picture as by a white mask, and the picture as its own mask."""
     mask_of("green", folder / "green.png")
-    told = ["--mode", "inpaint", "--input_image", "photo.png", "--checkpoint", "demo", "--steps", "2", "--seed", "1"]
+    arguments = ["--mode", "inpaint", "--input_image", "photo.png", "--checkpoint", "demo"]
+    arguments += ["--steps", "2", "--seed", "1"]
     for name in ("green", "mask", "photo"):
-        done = run([*command, *told, "--mask_image", f"{name}.png", "--output_dir", name], folder)
+        done = run([*command, *arguments, "--mask_image", f"{name}.png", "--output_dir", name], folder)
         assert done.returncode == 0, done.stderr
     made = {name: Image.open(folder / name / "inpaint_1.png").tobytes() for name in ("green", "mask", "photo")}
     assert made["green"] == made["mask"] != made["photo"]
@@ -381,7 +385,7 @@ def test_a_green_mask_repaints(command, folder):
 def test_a_mask_that_is_no_picture(client, folder, name):
     (folder / "cut.png").write_bytes((folder / "look.png").read_bytes()[:500])
     request = Request("inpaint", folder / "photo.png", mask_image=folder / name, checkpoint="demo", size=128)
-    with pytest.raises(ComfyError, match=f"{name} is not a picture that can be read as a mask"):
+    with pytest.raises(ComfyError, match=f"{name} is not an image that can be read as a mask"):
         next(generate(request, client))
 
 
@@ -433,9 +437,9 @@ def test_a_prompt_saved_by_a_server_of_its_own(root, folder):
     shutil.copy(folder / "look.png", folder / "other" / "photo.png")
     mask_of("green", folder / "green.png")
     comfyui = {"COMFYUI_PATH": str(default_comfyui()), "COMFYUI_PYTHON": sys.executable, "TMPDIR": str(folder)}
-    told = ["--mode", "inpaint", "--input_image", "photo.png", "--reference_image", "other/photo.png"]
-    told += ["--mask_image", "green.png", "--checkpoint", "weights", "--save_prompt", "prompt.json"]
-    done = run([sys.executable, str(root / "generate.py"), *told], folder, **comfyui)
+    arguments = ["--mode", "inpaint", "--input_image", "photo.png", "--reference_image", "other/photo.png"]
+    arguments += ["--mask_image", "green.png", "--checkpoint", "weights", "--save_prompt", "prompt.json"]
+    done = run([sys.executable, str(root / "generate.py"), *arguments], folder, **comfyui)
     assert done.returncode == 0, done.stderr
     prompt = json.loads((folder / "prompt.json").read_text())
     renamed = prompt["reference"]["inputs"]["image"]
@@ -494,16 +498,43 @@ def test_a_checkpoint_that_is_not_there_is_said_before_anything_starts(root, fol
 
 def test_nothing_to_start(root, folder):
     """A copy of the pack with no development set-up beside it, whose usual address is one where nothing answers."""
-    shutil.copytree(root / "client", folder / "pack" / "client")
-    shutil.copy(root / "generate.py", folder / "pack")
+    pack = copied_pack(root, folder / "pack")
     nowhere = {"COMFYUI_PATH": "", "COMFYUI_PYTHON": ""}
     with socket.socket() as reserved:
         reserved.bind((HOST, 0))
         address = f"http://{HOST}:{reserved.getsockname()[1]}"
-        module = folder / "pack" / "client" / "qwen2vl_flux" / "options.py"
+        module = pack / "client" / "arguments.py"
         module.write_text(module.read_text().replace(DEFAULT_SERVER, address))
         said = failed(run([sys.executable, "pack/generate.py", *VARIATION], folder, **nowhere))
     assert said.startswith(f"generate.py: No ComfyUI answers on {address} and there is none to start")
+    assert "in a clone of the pack's repository, run python3 dev.py demo once" in said
+
+
+def copied_pack(root: Path, folder: Path) -> Path:
+    """What generate.py needs of the pack until a server runs, with no development set-up beside it."""
+    for package in ("client", "systems"):
+        shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "generate.py", folder)
+    return folder
+
+
+@pytest.mark.parametrize("called", ["by its path", "in its folder"])
+def test_the_comfyui_whose_custom_nodes_has_a_link_to_the_pack(root, folder, called):
+    """The link counts, whether it is in the path or the shell has gone through it. ComfyUI's start is as far as it
+    has to come; where the pack itself lies, there is none."""
+    pack, comfyui = copied_pack(root, folder / "pack"), folder / "ComfyUI"
+    (comfyui / "custom_nodes").mkdir(parents=True)
+    (comfyui / "main.py").write_text("raise SystemExit(7)")
+    link = comfyui / "custom_nodes" / "linked"
+    link.symlink_to(pack, target_is_directory=True)
+    variation = ["--mode", "variation", "--input_image", str(folder / "photo.png"), "--checkpoint", str(folder / "own")]
+    (folder / "own" / "flux").mkdir(parents=True)
+    nowhere = {"COMFYUI_PATH": "", "COMFYUI_PYTHON": "", "TMPDIR": str(folder)}
+    program, here = (str(link / "generate.py"), folder) if called == "by its path" else ("generate.py", link)
+    said = failed(run([sys.executable, program, *variation], here, **nowhere, PWD=str(here)))
+    assert "ComfyUI ended at its start (exit status 7)" in said
+    said = failed(run([sys.executable, "generate.py", *variation], pack, **nowhere, PWD=str(link.parent)))
+    assert "there is none to start" in said
 
 
 def test_an_unreachable_server(root, folder):
@@ -578,8 +609,8 @@ LACKING = {
 
 @pytest.mark.parametrize("name", LACKING)
 def test_weights_that_the_server_does_not_list(command, weights, folder, name):
-    told = ["--mode", "controlnet-inpaint", "--input_image", "photo.png", "--mask_points", "0.5,0.5"]
-    said = failed(run([*command, *told, "--checkpoint", CHECKPOINT, f"--{name}", "gone"], folder))
+    arguments = ["--mode", "controlnet-inpaint", "--input_image", "photo.png", "--mask_points", "0.5,0.5"]
+    said = failed(run([*command, *arguments, "--checkpoint", CHECKPOINT, f"--{name}", "gone"], folder))
     assert LACKING[name] in said and OWN.get(name, CHECKPOINT) in said
 
 
@@ -613,13 +644,23 @@ def test_all_that_is_absent_is_told_at_once(root, bare, lonely, folder):
 
 def test_the_bundled_checkpoint_only_where_there_is_no_other(root, bare, client, folder):
     command = [sys.executable, str(root / "generate.py"), "--server"]
-    told = ["--mode", "variation", "--input_image", "photo.png", "--save_prompt", "prompt.json"]
+    arguments = ["--mode", "variation", "--input_image", "photo.png", "--save_prompt", "prompt.json"]
     listed = client.object_info()["Qwen2VLLoader"]["input"]["required"]["checkpoint"][1]["options"]
     for url, expected in ((bare.url, ("demo", 128)), (client.url, (listed[0], 1024))):
-        assert run([*command, url, *told], folder).returncode == 0
+        assert run([*command, url, *arguments], folder).returncode == 0
         prompt = json.loads((folder / "prompt.json").read_text())
         assert (prompt["model"]["inputs"]["checkpoint"], prompt["size"]["inputs"]["size"]) == expected
     assert listed[0] != "demo"
+
+
+def test_a_batch_is_as_large_as_the_nodes_take(client, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    nodes = client.object_info()
+    assert nodes["Qwen2VLFluxSize"]["input"]["required"]["batch_size"][1]["max"] == MAX_BATCH
+    arguments = ["--mode", "img2img", "--input_image", "photo.png", "--image_count", "100", "--batch_size"]
+    assert generate_options([*arguments, str(MAX_BATCH)]).request.batch_size == MAX_BATCH
+    with pytest.raises(SystemExit):
+        generate_options([*arguments, str(MAX_BATCH + 1)])
 
 
 @pytest.mark.parametrize(
@@ -640,10 +681,10 @@ def test_flags_reach_as_far_as_the_nodes(client, folder, monkeypatch, flag, node
     inputs = client.object_info()[node]["input"]
     limits = {**inputs["required"], **inputs.get("optional", {})}[name][1]
     for end, beyond in ((limits["min"], -1), (limits["max"], 1)):
-        told = ["--mode", "img2img", "--input_image", "photo.png", f"--{flag}"]
-        assert getattr(generate_options([*told, str(end)]).request, flag) == end
+        arguments = ["--mode", "img2img", "--input_image", "photo.png", f"--{flag}"]
+        assert getattr(generate_options([*arguments, str(end)]).request, flag) == end
         with pytest.raises(SystemExit):
-            generate_options([*told, str(end + beyond)])
+            generate_options([*arguments, str(end + beyond)])
 
 
 # ---- what fails ----------------------------------------------------------------------------------------------------
@@ -657,8 +698,8 @@ def test_flags_reach_as_far_as_the_nodes(client, folder, monkeypatch, flag, node
     ],
 )
 def test_a_failing_node(command, folder, picture, complaint):
-    told = ["--mode", "variation", "--input_image", picture, "--checkpoint", "demo"]
-    assert complaint in failed(run([*command, *told], folder))
+    arguments = ["--mode", "variation", "--input_image", picture, "--checkpoint", "demo"]
+    assert complaint in failed(run([*command, *arguments], folder))
     assert not (folder / "outputs").exists()
 
 
@@ -685,8 +726,8 @@ def last_history(server: ComfyServer) -> dict:
 
 def test_interrupted_while_it_samples(command, server, folder):
     """The finished picture stays, the running prompt ends on the server, nothing is left in its queue."""
-    told = [*command, *PHOTOGRAPH, "--steps", "300", "--image_count", "5", "--seed", "1"]
-    with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    arguments = [*command, *PHOTOGRAPH, "--steps", "300", "--image_count", "5", "--seed", "1"]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         for line in running.stdout:
             if line.startswith("[2/5] seed 2: SamplerCustomAdvanced"):
                 break
@@ -727,8 +768,8 @@ def test_interrupted_while_it_waits(command, server, client, folder, example):
 
 
 def test_somebody_else_interrupts(command, client, folder):
-    told = [*command, *PHOTOGRAPH, "--steps", "5000"]
-    with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    arguments = [*command, *PHOTOGRAPH, "--steps", "5000"]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         next(line for line in running.stdout if "SamplerCustomAdvanced" in line)
         client.interrupt()
         _, errors = running.communicate(timeout=30)
@@ -738,8 +779,8 @@ def test_somebody_else_interrupts(command, client, folder):
 
 def test_nobody_reads_what_it_says(command, server, folder):
     """As in `generate.py ... | head -1`: it stops, and so does the prompt."""
-    told = [*command, *PHOTOGRAPH, "--steps", "400"]
-    with subprocess.Popen(told, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    arguments = [*command, *PHOTOGRAPH, "--steps", "400"]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         next(line for line in running.stdout if "SamplerCustomAdvanced" in line)
         running.stdout.close()
         assert not running.stderr.read()

@@ -1,4 +1,4 @@
-"""Pictures redrawn, in part or whole, in the real server on the trained demo checkpoint."""
+"""img2img, inpaint and ControlNet in the real server on the trained demo checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from client.comfy_client import ComfyClient, NodeFailed
-from client.qwen2vl_flux.graph import PAINTED, Hint, Prompt, controlnet, image_to_image, inpaint, node
+from client.qwen2vl_flux.graph import ALPHA_MASK, Hint, Prompt, controlnet, image_to_image, inpaint, node
 from systems.flux_union.checkpoint import STEM
 
 YELLOW, CYAN, NAVY, GREY = (250, 220, 40), (40, 200, 220), (20, 40, 90), (128, 126, 128)
@@ -87,14 +87,14 @@ def test_another_picture_gives_the_look(client, reference, other):
 def test_the_focus_is_on_the_picture_that_is_encoded(client, reference, other):
     """With a reference its own dots count; the published script would not look at them without one."""
     dots = '[{"x": 0.3, "y": 0.3, "r": 0.4}]'
-    told = {"strength": 0.9, "steps": 6, "seed": 3, "dots": dots}
-    focused = image_to_image(reference, **told)
-    published = image_to_image(reference, as_published=True, **told)
-    plain = image_to_image(reference, **{**told, "dots": ""})
+    settings = {"strength": 0.9, "steps": 6, "seed": 3, "dots": dots}
+    focused = image_to_image(reference, **settings)
+    published = image_to_image(reference, as_published=True, **settings)
+    plain = image_to_image(reference, **{**settings, "dots": ""})
     assert published == plain and "focus" in focused
     assert not np.array_equal(made(client, focused), made(client, plain))
-    both = image_to_image(reference, reference=other, **told)
-    assert both == image_to_image(reference, reference=other, as_published=True, **told)
+    both = image_to_image(reference, reference=other, **settings)
+    assert both == image_to_image(reference, reference=other, as_published=True, **settings)
     assert both["encode"]["inputs"]["image"] == ["reference", 0]
 
 
@@ -128,14 +128,16 @@ def test_a_painted_mask_is_the_same_as_a_mask_file(client, reference, mask, root
     picture.putalpha(alpha.resize(picture.size, Image.Resampling.NEAREST))
     picture.save(tmp_path / "painted.png")
     painted = client.upload_image(tmp_path / "painted.png")
-    told = {"strength": 0.8, "steps": 4, "seed": 1}
-    by_file, by_paint = (made(client, inpaint(*given, **told)) for given in ((reference, mask), (painted, PAINTED)))
+    settings = {"strength": 0.8, "steps": 4, "seed": 1}
+    by_file, by_paint = (
+        made(client, inpaint(*given, **settings)) for given in ((reference, mask), (painted, ALPHA_MASK))
+    )
     assert np.abs(by_file - by_paint).max() <= 1  # LoadImage leaves colours under the paint as they are
 
 
 def test_an_unpainted_picture(client, reference):
     with pytest.raises(NodeFailed, match="The mask is empty, so nothing would be inpainted"):
-        client.run(inpaint(reference, PAINTED, steps=1))
+        client.run(inpaint(reference, ALPHA_MASK, steps=1))
 
 
 @pytest.mark.parametrize("ratio, size", [("16:9", (160, 96)), ("3:4", (112, 144)), (None, (128, 128))])
@@ -151,9 +153,9 @@ def test_a_large_picture_comes_down_to_its_size(client, example):
 
 @pytest.mark.parametrize("weight_dtype", ["fp8_e4m3fn", "fp8_e5m2"])
 def test_turbo(client, reference, mask, weight_dtype):
-    told = {"steps": 8, "seed": 3}
-    exact = made(client, inpaint(reference, mask, **told))
-    turbo = made(client, inpaint(reference, mask, weight_dtype=weight_dtype, **told))
+    settings = {"steps": 8, "seed": 3}
+    exact = made(client, inpaint(reference, mask, **settings))
+    turbo = made(client, inpaint(reference, mask, weight_dtype=weight_dtype, **settings))
     assert 0 < np.abs(turbo - exact).mean() < 12
 
 
@@ -199,21 +201,21 @@ def test_controlnet(client, reference, other, guided):
     both = made(client, controlnet(reference, reference=other, **guided))
     depth = made(client, controlnet(reference, reference=other, **{**guided, "hints": guided["hints"][:1]}))
     assert np.abs(both - depth).mean() > 1
-    mute = [Hint(hint.kind, hint.model, 0.0) for hint in guided["hints"]]
+    mute = [Hint(hint.annotator, hint.model, 0.0) for hint in guided["hints"]]
     silent = made(client, controlnet(reference, reference=other, **{**guided, "hints": mute}))
-    told = {"checkpoint": "small", "steps": 6, "seed": 3}
-    assert np.abs(silent - made(client, image_to_image(reference, reference=other, **told))).max() <= 1
+    settings = {"checkpoint": "small", "steps": 6, "seed": 3}
+    assert np.abs(silent - made(client, image_to_image(reference, reference=other, **settings))).max() <= 1
 
 
 def test_a_focus_leaves_the_tokens_of_the_controlnet_whole(client, reference, other, guided):
     """The ControlNet gets the picture itself, whether the focus is on it or on a reference."""
-    told = {**guided, "hints": guided["hints"][:1], "dots": '[{"x": 0.28, "y": 0.68, "r": 0.4}]', "steps": 4}
-    prompt = controlnet(reference, **told)
+    settings = {**guided, "hints": guided["hints"][:1], "dots": '[{"x": 0.28, "y": 0.68, "r": 0.4}]', "steps": 4}
+    prompt = controlnet(reference, **settings)
     assert prompt["connect"]["inputs"]["control_tokens"] == ["encode", 0]
-    with_another = controlnet(reference, reference=other, **told)
+    with_another = controlnet(reference, reference=other, **settings)
     assert with_another["connect"]["inputs"]["control_tokens"] == ["encode_control", 0]
-    assert "control_tokens" not in controlnet(reference, **{**told, "dots": ""})["connect"]["inputs"]
-    thinned = controlnet(reference, **told)
+    assert "control_tokens" not in controlnet(reference, **{**settings, "dots": ""})["connect"]["inputs"]
+    thinned = controlnet(reference, **settings)
     thinned["connect"]["inputs"]["control_tokens"] = ["focus", 0]
     assert not np.array_equal(made(client, prompt), made(client, thinned))
 
@@ -229,20 +231,20 @@ def test_a_controlnet_without_modes(client, reference, guided, controlnet_folder
     kept = {name: value for name, value in state.items() if not name.startswith("controlnet_mode_embedder.")}
     assert len(kept) < len(state)
     save_file(kept, controlnet_folder / "modeless" / weights)
-    told = {"control_net": "modeless", "checkpoint": "demo", "steps": 4, "prompt": "a red circle"}
-    told["hints"] = [replace(hint, strength=1.0) for hint in guided["hints"][:1]]
-    active_hints = controlnet(reference, **told)
-    deaf = controlnet(reference, **told)
-    deaf["depth_control"]["inputs"]["control_net"] = ["control_net", 0]
-    assert not np.array_equal(made(client, active_hints), made(client, deaf))
+    settings = {"control_net": "modeless", "checkpoint": "demo", "steps": 4, "prompt": "a red circle"}
+    settings["hints"] = [replace(hint, strength=1.0) for hint in guided["hints"][:1]]
+    with_tokens = controlnet(reference, **settings)
+    without = controlnet(reference, **settings)
+    without["depth_control"]["inputs"]["control_net"] = ["control_net", 0]
+    assert not np.array_equal(made(client, with_tokens), made(client, without))
 
 
 def test_the_published_start_forgets_the_picture(client, reference, guided):
     """At little strength the picture shows through by default, and not from pure noise."""
     kept = through_the_vae(client, image_to_image(reference))
-    mute = [Hint(hint.kind, hint.model, 0.0) for hint in guided["hints"]]
-    told = {**guided, "hints": mute, "strength": 0.3, "steps": 10}
-    ours, published = (made(client, controlnet(reference, as_published=mode, **told)) for mode in (False, True))
+    mute = [Hint(hint.annotator, hint.model, 0.0) for hint in guided["hints"]]
+    settings = {**guided, "hints": mute, "strength": 0.3, "steps": 10}
+    ours, published = (made(client, controlnet(reference, as_published=mode, **settings)) for mode in (False, True))
     assert np.abs(ours - kept).mean() < 8 < np.abs(published - kept).mean()
 
 
@@ -260,8 +262,8 @@ def test_controlnet_inpaint_leaves_the_rest_alone(client, reference, mask, guide
 
 def test_a_single_file_with_the_native_loader_is_the_same(client, reference, guided):
     """ComfyUI's own loader and the pack's give one picture; the prompt reaches both the FLUX and the ControlNet."""
-    told = {**guided, "hints": guided["hints"][:1], "prompt": "a red circle"}
-    folder = made(client, controlnet(reference, **told))
-    single = made(client, controlnet(reference, **{**told, "control_net": "union.safetensors"}))
+    settings = {**guided, "hints": guided["hints"][:1], "prompt": "a red circle"}
+    folder = made(client, controlnet(reference, **settings))
+    single = made(client, controlnet(reference, **{**settings, "control_net": "union.safetensors"}))
     assert np.array_equal(folder, single)
-    assert not np.array_equal(folder, made(client, controlnet(reference, **{**told, "prompt": "two blue squares"})))
+    assert not np.array_equal(folder, made(client, controlnet(reference, **{**settings, "prompt": "two blue squares"})))

@@ -16,15 +16,16 @@ import torch
 from PIL import Image
 from sentences import one_sentence
 
+from client.arguments import DEFAULT_SERVER
 from client.demo_options import demo_options
 from client.installation import PACK, Problem, check_checkpoint
-from client.qwen2vl_flux.options import DEFAULT_SERVER
 
 
 @pytest.fixture
 def dev(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """dev.py of a repository in a temporary folder."""
-    shutil.copytree(root / "client", tmp_path / "repository" / "client")
+    for package in ("client", "systems"):
+        shutil.copytree(root / package, tmp_path / "repository" / package)
     monkeypatch.syspath_prepend(tmp_path / "repository")
     spec = importlib.util.spec_from_file_location("dev", shutil.copy(root / "dev.py", tmp_path / "repository"))
     module = importlib.util.module_from_spec(spec)
@@ -194,7 +195,7 @@ def test_variables_that_name_nothing_of_use(root, dev, comfyui, tmp_path, progra
     shutil.copy(root / "generate.py", dev.ROOT)
     picture = touched(tmp_path / "photo.png")
     own = ["demo"] if program == "dev.py" else ["--mode", "variation", "--input_image", str(picture), "--device", "cpu"]
-    module = dev.ROOT / "client" / "qwen2vl_flux" / "options.py"
+    module = dev.ROOT / "client" / "arguments.py"
     module.write_text(module.read_text().replace(DEFAULT_SERVER, "http://127.0.0.1:1"))
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui), variable: value}
     command = [sys.executable, dev.ROOT / program, *own]

@@ -17,11 +17,8 @@ from client.demo_options import demo_options
 from client.qwen2vl_flux import graph as graphs
 from client.qwen2vl_flux.generate import prompt_for
 from client.qwen2vl_flux.options import Options, generate_options
-from client.qwen2vl_flux.request import ASPECT_RATIOS, CONTROLLED, HINTS, MODES, Request
+from client.qwen2vl_flux.request import CONTROLNET_MODES, MODES, Request
 from systems.annotators.sam2.points import Point, parse_points
-from systems.common.errors import InputError
-from systems.common.sizes import PUBLISHED_SIZES
-from systems.qwen2vl_flux.dots import parse_dots
 
 VARIATION = ["--mode", "variation", "--input_image", "photo.png"]
 INPAINT = ["--mode", "inpaint", "--input_image", "photo.png"]
@@ -116,7 +113,7 @@ def _help_flags() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "flags, kinds",
+    "flags, annotators",
     [
         ([], ("depth", "line")),
         (["--depth_mode", "--line_mode"], ("depth", "line")),
@@ -124,24 +121,25 @@ def _help_flags() -> list[str]:
         (["--line_mode"], ("line",)),
     ],
 )
-@pytest.mark.parametrize("mode", CONTROLLED)
-def test_neither_hint_means_both(mode, flags, kinds):
+@pytest.mark.parametrize("mode", CONTROLNET_MODES)
+def test_neither_hint_means_both(mode, flags, annotators):
     mask = ["--mask_image", "mask.png"] if mode == "controlnet-inpaint" else []
     arguments = ["--mode", mode, "--input_image", "photo.png", *mask, *flags]
-    assert parsed(*arguments).request.kinds == kinds
-    published = parsed(*arguments, "--as_published").request.kinds
-    assert published == (kinds[:1] if mask else kinds)  # beside a mask, the published script drops the second
+    assert parsed(*arguments).request.annotators == annotators
+    published = parsed(*arguments, "--as_published").request.annotators
+    assert published == (annotators[:1] if mask else annotators)  # beside a mask, the published script drops the second
 
 
 @pytest.mark.parametrize("as_published", [False, True])
-@pytest.mark.parametrize("mode", CONTROLLED)
-def test_the_request_and_the_graph_hear_the_same(folder, mode, as_published):
+@pytest.mark.parametrize("mode", CONTROLNET_MODES)
+def test_the_request_and_the_graph_take_the_same_hints(folder, mode, as_published):
     mask = "mask.png" if mode == "controlnet-inpaint" else None
     both = [graphs.Hint("depth", "d.pth", 0.2), graphs.Hint("line", "l.pth", 0.4)]
     graph = graphs.controlnet("photo.png", both, control_net="union", mask=mask, as_published=as_published)
     request = Request(mode, folder / "photo.png", mask_image=mask and folder / mask, as_published=as_published)
-    kept = graphs.heard(both, masked=bool(mask), as_published=as_published)
-    assert request.kinds == tuple(hint.kind for hint in kept) == tuple(kind for kind in HINTS if kind in graph)
+    kept = graphs.active_hints(both, masked=bool(mask), as_published=as_published)
+    assert request.annotators == tuple(hint.annotator for hint in kept)
+    assert request.annotators == tuple(name for name in graphs.ANNOTATORS if name in graph)
 
 
 def test_points_reach_sam2_as_its_node_reads_them():
@@ -149,10 +147,6 @@ def test_points_reach_sam2_as_its_node_reads_them():
     assert request.mask_points == ((0.3, 0.5, 1), (1.0, 0.0, 0), (0.1, 0.2, 1))
     points = prompt_for(request)["segment"]["inputs"]["points"]
     assert parse_points(points) == (Point(0.3, 0.5, 1), Point(1.0, 0.0, 0), Point(0.1, 0.2, 1))
-
-
-def test_the_shapes_are_those_of_the_nodes():
-    assert list(ASPECT_RATIOS) == list(PUBLISHED_SIZES)
 
 
 def test_random_seeds():
@@ -310,7 +304,7 @@ REFUSED = {
     "a batch too large": ([*VARIATION, "--image_count", "99", "--batch_size", "65"], "from 1 to 64, not 65"),
     "a batch of more than all": (
         [*VARIATION, "--image_count", "3", "--batch_size", "4"],
-        "batch_size is how many of the pictures one prompt makes; give 1 to image_count, which is 3, not 4",
+        "batch_size is how many of the images one prompt makes; give 1 to image_count, which is 3, not 4",
     ),
     "a batch without a count": ([*VARIATION, "--batch_size", "2"], "give 1 to image_count, which is 1, not 2"),
     "half a picture": ([*VARIATION, "--image_count", "1.5"], "--image_count: give a whole number"),
@@ -339,16 +333,22 @@ REFUSED = {
         [*VARIATION, "--center_x", "0", "--center_y", "0", "--radius", "1", "--dots", "[]"],
         "are two ways; give one of them",
     ),
-    "dots of words": ([*VARIATION, *DOTS, "left"], "--dots: the dots are not JSON text; write them like [{"),
-    "dots as an object": ([*VARIATION, *DOTS, '{"x": 0.5, "y": 0.5}'], "the dots are not a list of objects"),
-    "dots of numbers": ([*VARIATION, *DOTS, "[1, 2]"], "the dots are not a list of objects"),
-    "dots in Python": ([*VARIATION, *DOTS, "[{'x': 0.5}]"], "the dots are not JSON text"),
-    "a dot without y": ([*VARIATION, *DOTS, '[{"x": 0.5}]'], "dot 1 needs x and y"),
-    "a dot that knows more": ([*VARIATION, *DOTS, '[{"x": 0, "y": 0, "z": 0}]'], "dot 1 needs x and y and knows r"),
-    "a dot outside": ([*VARIATION, *DOTS, '[{"x": 0, "y": 0}, {"x": 0, "y": 7}]'], "y of dot 2 must be a number from"),
-    "a dot of no radius": ([*VARIATION, *DOTS, '[{"x": 0, "y": 0, "r": 0}]'], "r of dot 1 must be a number above 0"),
-    "a dot of text": ([*VARIATION, *DOTS, '[{"x": "0", "y": 0}]'], "x of dot 1 must be a number from 0 to 1"),
-    "dots without end": ([*VARIATION, *DOTS, "[" * 100_000], "the dots are not JSON text"),
+    "dots of words": ([*VARIATION, *DOTS, "left"], "--dots: The dots are not JSON text (Expecting value at"),
+    "dots as an object": ([*VARIATION, *DOTS, '{"x": 0.5, "y": 0.5}'], "The dots are a JSON object, not a list"),
+    "dots of numbers": ([*VARIATION, *DOTS, "[1, 2]"], "Dot 1 is a JSON number, not an object"),
+    "dots in Python": ([*VARIATION, *DOTS, "[{'x': 0.5}]"], "The dots are not JSON text"),
+    "a dot without y": ([*VARIATION, *DOTS, '[{"x": 0.5}]'], "Dot 1 has no y; a dot needs x and y"),
+    "a dot that knows more": (
+        [*VARIATION, *DOTS, '[{"x": 0, "y": 0, "z": 0}]'],
+        "Dot 1 has an unknown entry 'z'",
+    ),
+    "a dot outside": (
+        [*VARIATION, *DOTS, '[{"x": 0, "y": 0}, {"x": 0, "y": 7}]'],
+        "y of dot 2 is 7.0; it must be from",
+    ),
+    "a dot of no radius": ([*VARIATION, *DOTS, '[{"x": 0, "y": 0, "r": 0}]'], "r of dot 1 is 0.0; it must be above 0"),
+    "a dot of text": ([*VARIATION, *DOTS, '[{"x": "0", "y": 0}]'], "x of dot 1 is a JSON text, not a number"),
+    "dots without end": ([*VARIATION, *DOTS, "[" * 100_000], "The dots are lists in lists without end"),
     "another device": ([*VARIATION, "--device", "mps"], "--device: invalid choice: 'mps'"),
     "an address without http": ([*VARIATION, "--server", "127.0.0.1:8188"], "write the address like http://127.0.0.1"),
     "an address of words": ([*VARIATION, "--server", "my server"], "--server: write the address like"),
@@ -420,6 +420,13 @@ def test_refused_before_anything_else(root, folder):
     assert "--steps: give a whole number from 1 to 10000, not 0." in one_sentence(done.stderr.removesuffix("\n"))
 
 
+@pytest.mark.parametrize("program", [["generate.py"], ["dev.py"], ["dev.py", "demo"]], ids=" ".join)
+def test_help_with_the_standard_library_alone(root, program):
+    command = [sys.executable, "-S", str(root / program[0]), *program[1:], "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("usage: ") and not done.stderr
+
+
 def test_an_interpreter_that_leaves_out_the_folder_of_its_script(root):
     """Windows portable's is always isolated."""
     done = subprocess.run([sys.executable, "-I", str(root / "generate.py"), "--help"], capture_output=True, text=True)
@@ -433,40 +440,10 @@ def test_output_in_a_file(root):
     assert "text.txt/made cannot be made (Not a directory)." in one_sentence(done.stderr.removesuffix("\n"))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        '[{"x": 0, "y": 1, "r": 10, "w": -1}]',
-        '[{"x": 1, "y": 0.5}]',
-        '[{"x": 1e999, "y": 0}]',
-        '[{"x": NaN, "y": 0}]',
-        '[{"x": true, "y": 0}]',
-        '[{"x": null, "y": 0}]',
-        '[{"x": 0, "y": 0, "r": 11}]',
-        '[{"x": 0, "y": 0, "r": -1}]',
-        '[{"x": 0, "y": 0, "w": 1.1}]',
-        "[[]]",
-        "null",
-        "[",
-    ],
-)
-def test_dots_are_taken_and_refused_as_the_node_does(text):
-    def taken(read) -> bool:
-        try:
-            read(text)
-        except (InputError, SystemExit):
-            return False
-        return True
-
-    assert taken(parse_dots) == taken(lambda dots: parsed(*VARIATION, "--dots", dots))
-
-
 @pytest.mark.parametrize("said", ["One thing", "One\nthing. ", "x" * 1000, "Ends already."])
 def test_any_message_becomes_a_sentence(said):
-    told = one_sentence(sentence(said))
-    assert told.rstrip(".")[:9] == " ".join(said.split())[:9]
+    shown = one_sentence(sentence(said))
+    assert shown.rstrip(".")[:9] == " ".join(said.split())[:9]
 
 
 @pytest.mark.parametrize(
@@ -505,7 +482,7 @@ def test_long_values_are_shortened_and_the_advice_stays(capsys, arguments, advic
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, shown",
     [
         ("\x1b[2Jgone\x07", "\\x1b[2Jgone\\x07."),
         ("a \u202e name", "a \\u202e name."),
@@ -514,8 +491,8 @@ def test_long_values_are_shortened_and_the_advice_stays(capsys, arguments, advic
         ("mail anna@host", "mail anna@host."),
     ],
 )
-def test_what_a_terminal_would_obey_is_escaped(text, told):
-    assert sentence(text) == told
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert sentence(text) == shown
 
 
 def test_requests_of_programs_are_checked_too(folder):

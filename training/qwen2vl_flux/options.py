@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.arguments import Parser, folder, holds_components, whole
+from client.arguments import Parser, folder, whole
+from systems.qwen2vl_flux.layout import is_checkpoint
 
 from .recipe import Qwen2VLFluxRecipe
 from .stages import STAGES
@@ -144,7 +145,7 @@ def _checkpoint(text: str) -> Path:
     path = Path(os.path.expanduser(text)).absolute()
     if not text or not path.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    if not holds_components(path):
+    if not is_checkpoint(path):
         raise argparse.ArgumentTypeError(f"{text} is no checkpoint; it holds neither qwen2-vl nor flux")
     return path
 
