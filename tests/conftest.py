@@ -200,9 +200,10 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]
     the text encoders cannot be run: ComfyUI's own loader takes any file for encoders of the full size.
     """
     from annotator_weights import write_sam2
-    from bundled import EXAMPLE, MIDDLE, SINGLE_FILES
     from PIL import Image
     from safetensors.torch import save_file
+
+    from client.qwen2vl_flux.workflows import EXAMPLE, MIDDLE, SINGLE_FILES
 
     base = tmp_path_factory.mktemp("furnished")
     models = base / "models"

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
+from client.catalogue import WORKFLOWS
+from client.workflow import Circle
 from systems.annotators.sam2.points import Point
 
 from ..world.pictures import PICTURES, Picture, as_picture, drawn
 from ..world.scenes import UNIT
-from .recipes import BRUSHED, OUTLINED
-from .tiles import Circle
+from .recipes import mask_name, painted_name
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 # The difference of two images' pixels, 0..255, from which on an object covers them.
@@ -24,11 +25,15 @@ def write_inputs(folder: Path) -> None:
     """All of them as files in a folder."""
     for path in (DEMO / "reference.png", *DEMO.glob("scenes/*.png")):
         shutil.copy(path, folder)
-    for name, (picture, circle) in BRUSHED.items():
-        brushed(Image.open(folder / picture), circle).save(folder / name)
-    for name, (picture, point) in OUTLINED.items():
-        scene = PICTURES[f"scenes/{Path(picture).stem}"]
-        outlined(scene, point).resize(Image.open(folder / picture).size).save(folder / name)
+    for workflow in WORKFLOWS.values():
+        thumbnail = workflow.thumbnail
+        for name in thumbnail.images.values():
+            picture = Image.open(folder / name)
+            if thumbnail.brush:
+                brushed(picture, thumbnail.brush).save(folder / painted_name(name))
+            if thumbnail.point:
+                mask = outlined(PICTURES[f"scenes/{Path(name).stem}"], Point(*thumbnail.point))
+                mask.resize(picture.size).save(folder / mask_name(name))
 
 
 def brushed(picture: Image.Image, circle: Circle) -> Image.Image:

@@ -10,13 +10,11 @@ import torch
 from PIL import Image, ImageOps
 
 from client.sheet import focus_overlay
+from client.workflow import Circle
 from systems.annotators.sam2.overlay import overlay
 from systems.annotators.sam2.points import Point
 
 from ..image_server import FinishedPrompt
-
-# A circle: x and y of its centre and its radius, as fractions of the image's width, height and shorter side.
-Circle = tuple[float, float, float]
 
 # The share of white in an image where it is painted.
 VEIL = 0.6

@@ -5,12 +5,13 @@ from __future__ import annotations
 from PIL import Image
 
 from client.demo_options import demo_options
-from client.qwen2vl_flux.graph import DEMO_SIDE, variation
+from client.qwen2vl_flux.graph import DEMO_SIDE, circle_dot, variation
+from client.qwen2vl_flux.workflows import CIRCLE, SQUARE
 from client.sheet import contact_sheet
+from client.workflow import REFERENCE
 from systems.common.layout import DEMO
 
 from ..image_server import ImageServer
-from .recipes import CIRCLE, REFERENCE, SQUARE, dots
 from .tiles import focused, given
 
 OPTIONS = demo_options([])
@@ -21,8 +22,8 @@ def variations(server: ImageServer) -> Image.Image:
     """A row for each of the three, of the images that `dev.py demo` makes, alone and with --focus."""
     rows = (
         (given("reference", REFERENCE), ""),
-        (focused("focus on the circle", REFERENCE, CIRCLE), dots(CIRCLE)),
-        (focused("focus on the square", REFERENCE, SQUARE), dots(SQUARE)),
+        (focused("focus on the circle", REFERENCE, CIRCLE), circle_dot(*CIRCLE)),
+        (focused("focus on the square", REFERENCE, SQUARE), circle_dot(*SQUARE)),
     )
     left, pictures = [], []
     for tile, focus in rows:

@@ -13,12 +13,13 @@ from bundled import FOLDER, GRAPHS, ON_DEMO, canonical
 from interface import PATIENCE, each_renderer
 from playwright.sync_api import Locator, Page
 
+from client.catalogue import WORKFLOWS
 from client.comfy_client import ComfyClient
 from client.server import ComfyServer
 
 REPORT = "View details"  # the button of what is said of missing nodes, models and pictures
 # Workflows that name no file of the reader's own.
-COMPLETE = [*ON_DEMO, "inpaint", "controlnet_inpaint"]
+COMPLETE = [name for name, workflow in WORKFLOWS.items() if workflow.needs != "other weights"]
 # Those with the most panels and maps to show; comfy-cli runs all of them in tests/server/test_workflows.py.
 RUN_ALWAYS = ("variation_with_focus", "two_references", "controlnet")
 # Type, left, top, width and height of every node as it is drawn, its title too. Vue draws nodes larger than the file

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from client.comfy_client import ComfyClient
+from client.qwen2vl_flux.workflows import HINTS, UNION
 from client.server import ComfyServer
 from lab.image_server import ImageServer
 from lab.thumbnails.mosaic import FOUR, SIDE, mosaic
-from lab.thumbnails.recipes import HINTS, RECIPES, UNION
+from lab.thumbnails.recipes import RECIPES
 
 YELLOW, CYAN = (250, 220, 40), (40, 200, 220)
 

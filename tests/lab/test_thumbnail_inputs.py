@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from client.catalogue import WORKFLOWS
 from lab.thumbnails.inputs import outlined, write_inputs
-from lab.thumbnails.recipes import BRUSHED, OUTLINED, RECIPES
+from lab.thumbnails.recipes import RECIPES, painted_name
 from lab.world.pictures import PICTURES, as_picture, drawn
 from systems.annotators.sam2.points import Point
+
+THUMBNAILS = [workflow.thumbnail for workflow in WORKFLOWS.values()]
+POINTS = [(name, Point(*each.point)) for each in THUMBNAILS if each.point for name in each.images.values()]
+BRUSHES = [(name, each.brush) for each in THUMBNAILS if each.brush for name in each.images.values()]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def test_every_picture_of_a_graph_is_there(folder: Path) -> None:
     assert len(names) > 5 and names <= {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize(("picture", "point"), OUTLINED.values(), ids=OUTLINED)
+@pytest.mark.parametrize(("picture", "point"), POINTS)
 def test_a_mask_is_the_object_pointed_at(picture: str, point: Point) -> None:
     """On it the scene has the colour at the point, around it another."""
     scene = PICTURES[f"scenes/{Path(picture).stem}"]
@@ -39,10 +44,10 @@ def test_a_mask_is_the_object_pointed_at(picture: str, point: Point) -> None:
     assert (alike & mask).sum() > 0.9 * (alike | mask).sum() and 0.05 < mask.mean() < 0.25
 
 
-@pytest.mark.parametrize("name", BRUSHED)
-def test_the_brush_keeps_the_colours(folder: Path, name: str) -> None:
-    picture, (x, y, radius) = BRUSHED[name]
-    painted = Image.open(folder / name)
+@pytest.mark.parametrize(("picture", "circle"), BRUSHES)
+def test_the_brush_keeps_the_colours(folder: Path, picture: str, circle: tuple[float, float, float]) -> None:
+    x, y, radius = circle
+    painted = Image.open(folder / painted_name(picture))
     alpha = np.asarray(painted.getchannel("A"))
     assert painted.convert("RGB").tobytes() == Image.open(folder / picture).convert("RGB").tobytes()
     assert alpha[round(y * alpha.shape[0]), round(x * alpha.shape[1])] == 0

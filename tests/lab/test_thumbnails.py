@@ -1,55 +1,52 @@
-"""The thumbnails' recipes against the bundled workflows, and the square on which their tiles lie."""
+"""The thumbnails' recipes out of the catalogue, and the square on which their tiles lie."""
 
 from __future__ import annotations
 
 import itertools
 
 import pytest
-from bundled import FOLDER, GRAPHS, canonical
 from PIL import Image
 
-from client.qwen2vl_flux.graph import Prompt, node
+from client.catalogue import WORKFLOWS
+from client.workflow import EXAMPLE
 from lab.thumbnails.mosaic import FOUR, HALF, SIDE, SIX, mosaic
 from lab.thumbnails.recipes import RECIPES
 
-# The inputs that a thumbnail sets to pictures of demo/, and to weights of its own.
-NAMES = {
-    "LoadImage": "image",
-    "LoadImageMask": "image",
-    "Qwen2VLFluxControlNetLoader": "controlnet",
-    "Qwen2VLFluxDepthAnythingV2Loader": "file",
-    "Qwen2VLFluxAnyLineLoader": "file",
-}
-MASK = node("LoadImageMask", image=None, channel="red")
-
-
-def unnamed(prompt: Prompt) -> Prompt:
-    """A graph without these names."""
-    graph = {}
-    for node_id, entry in prompt.items():
-        blank = {name: None for name in entry["inputs"] if name == NAMES.get(entry["class_type"])}
-        graph[node_id] = node(entry["class_type"], **{**entry["inputs"], **blank})
-    return graph
-
-
-def without_sam2(prompt: Prompt) -> Prompt:
-    """A graph with a mask where the node SAM 2 Segment gives one."""
-    return {
-        node_id: MASK if entry["class_type"] == "Qwen2VLFluxSAM2Segment" else entry
-        for node_id, entry in prompt.items()
-        if node_id not in ("sam2", "segment_save")
-    }
-
-
-def test_every_workflow_has_a_recipe() -> None:
-    assert set(RECIPES) == {path.stem for path in FOLDER.glob("*.json")}
+# The nodes that show something, without which no other has a use.
+ENDS = {"SaveImage", "PreviewImage", "MaskPreview"}
+# The inputs of loaders that name files of others' weights.
+FILES = ("unet_name", "clip_name1", "clip_name2", "vae_name")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_graph_is_the_bundled_one_but_for_names(name: str) -> None:
-    """And for SAM 2; single files make the pictures of folders, as tests/server says."""
-    bundled = GRAPHS["variation" if name == "variation_single_file" else name]
-    assert canonical(unnamed(RECIPES[name].graph)) == canonical(unnamed(without_sam2(bundled)))
+def test_a_thumbnails_graph_is_whole(name: str) -> None:
+    """Over images of its own, without SAM 2 and single files, and without nodes left over."""
+    graph = RECIPES[name].graph
+    links = [value for entry in graph.values() for value in entry["inputs"].values() if isinstance(value, list)]
+    used = {source for source, _ in links}
+    assert used <= set(graph)
+    assert {graph[node_id]["class_type"] for node_id in set(graph) - used} <= ENDS
+    inputs = [(input_name, value) for entry in graph.values() for input_name, value in entry["inputs"].items()]
+    assert ("image", EXAMPLE) not in inputs and not {input_name for input_name, _ in inputs} & {"sam2", *FILES}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_thumbnails_tiles_are_those_of_the_catalogue(name: str) -> None:
+    assert [tile.label for tile in RECIPES[name].tiles] == list(WORKFLOWS[name].thumbnail.tiles)
+
+
+@pytest.mark.parametrize(
+    ("name", "loaded"),
+    [
+        ("image_to_image", {"reference.png", "circle_and_square.png"}),
+        ("inpaint", {"reference_painted.png"}),
+        ("sam2_focus", {"triangle_and_plus.png", "triangle_and_plus_mask.png"}),
+        ("variation_single_file", {"reference.png"}),
+    ],
+)
+def test_what_a_thumbnail_loads(name: str, loaded: set[str]) -> None:
+    entries = RECIPES[name].graph.values()
+    assert {e["inputs"]["image"] for e in entries if e["class_type"] in ("LoadImage", "LoadImageMask")} == loaded
 
 
 @pytest.mark.parametrize("places", [FOUR, SIX], ids=len)

@@ -17,13 +17,14 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from bundled import EXAMPLE, FOLDER, FOUR, GRAPHS, canonical, only
+from bundled import FOLDER, GRAPHS, canonical, only
 from packing import packed_zip, working_tree
 from PIL import Image
 from runs import contrast, forget, history
 
 from client.comfy_client import ComfyClient
 from client.qwen2vl_flux.graph import Prompt, inpaint
+from client.qwen2vl_flux.workflows import EXAMPLE, FOUR
 from client.server import ComfyServer
 
 MASK = "clients_mask.png"

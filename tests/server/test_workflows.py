@@ -13,20 +13,22 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 import pytest
-from bundled import EXAMPLE, FOLDER, GRAPHS, RUNNABLE, TEXT, WORDS, canonical, only
+from bundled import FOLDER, GRAPHS, RUNNABLE, canonical, only
 from PIL import Image, ImageChops, ImageStat
 from runs import contrast, forget, history
 
-from client.qwen2vl_flux.graph import Prompt, variation
+from client.catalogue import WORKFLOWS
+from client.prompt import Prompt
+from client.qwen2vl_flux.graph import variation
+from client.qwen2vl_flux.workflows import WORDS
 from client.server import HOST, ComfyServer
+from client.workflow import EXAMPLE
 
 Comfy = Callable[..., dict]
 # Sizes of the pictures that the demo checkpoint makes, and of the example.
 SMALL, LARGE = (128, 128), (768, 768)
-SHOWN = {"variation_with_focus": [LARGE], "sam2_focus": [LARGE, LARGE], "sam2_inpaint": [LARGE]}
-SHOWN |= {name: [LARGE, LARGE] for name in ("focus_over_time", "two_references")}
-SHOWN |= {name: [SMALL, SMALL] for name in ("controlnet", "controlnet_published", "controlnet_inpaint")}
-"""Maps and overlays that a workflow shows beside its pictures."""
+# The nodes whose maps and overlays are of the size of the image as it was loaded; others see it prepared for FLUX.
+OF_LOADED_SIZE = ("GridDotFocus", "Qwen2VLFluxSAM2Segment")
 
 
 class Made(NamedTuple):
@@ -61,10 +63,6 @@ def api_form(comfy: Comfy, name: str) -> Prompt:
     return comfy("run", "--print-prompt", workflow=FOLDER / f"{name}.json")["prompt"]
 
 
-def test_every_workflow_is_known_here() -> None:
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(GRAPHS)
-
-
 @pytest.mark.parametrize("name", GRAPHS)
 def test_workflow_is_the_graph_of_the_client(comfy: Comfy, name: str) -> None:
     assert canonical(api_form(comfy, name)) == canonical(GRAPHS[name])
@@ -89,18 +87,20 @@ def test_graph_of_the_client_validates(comfy: Comfy, prompt: str, dots: str, tmp
 def run(comfy: Comfy, furnished: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
     """What a workflow makes; each runs once, and from an empty cache.
 
-    comfy-cli is given the files as they are, but for `variation_single_file`: ComfyUI reads single text encoders at
-    their full sizes only, so that its graph gets the checkpoint's in their place. FLUX and VAE are single files.
+    comfy-cli is given the files as they are, but for those with nodes that only read weights of the full size, which
+    get the catalogue's stand-ins.
     """
     forget(furnished)
 
     @functools.cache
     def run(name: str) -> Made:
         workflow = FOLDER / f"{name}.json"
-        if name == "variation_single_file":
+        stand_ins = WORKFLOWS[name].stand_ins
+        if stand_ins:
             graph = api_form(comfy, name)
+            graph |= {only(graph, GRAPHS[name][node_id]["class_type"]): node for node_id, node in stand_ins.items()}
             workflow = tmp_path_factory.mktemp("graph") / workflow.name
-            workflow.write_text(json.dumps({**graph, only(graph, "DualCLIPLoader"): TEXT}))
+            workflow.write_text(json.dumps(graph))
         ran = comfy("run", "--wait", "--timeout", "300", workflow=workflow)
         assert ran["status"] == "completed"
         _, _, prompt, *_ = history(furnished)[ran["prompt_id"]]["prompt"]
@@ -122,8 +122,19 @@ def test_workflow_runs(run: Callable[[str], Made], name: str) -> None:
     assert [picture.size for picture in made.saved] == [SMALL] * 4
     assert len({picture.tobytes() for picture in made.saved}) == 4
     assert min(map(contrast, made.saved)) > 20
-    assert [picture.size for picture in made.shown] == SHOWN.get(name, [])
+    assert sorted(picture.size for picture in made.shown) == sorted(preview_sizes(GRAPHS[name]))
     assert all(contrast(picture) > 2 for picture in made.shown)
+
+
+def preview_sizes(graph: Prompt) -> list[tuple[int, int]]:
+    """Of the maps and overlays that a graph shows beside its pictures."""
+    links = [*graph_inputs(graph, "MaskPreview", "mask"), *graph_inputs(graph, "PreviewImage", "images")]
+    return [LARGE if graph[source]["class_type"] in OF_LOADED_SIZE else SMALL for source, _ in links]
+
+
+def graph_inputs(graph: Prompt, class_type: str, name: str) -> list:
+    """An input of all nodes of a type."""
+    return [entry["inputs"][name] for entry in graph.values() if entry["class_type"] == class_type]
 
 
 def test_single_files_give_the_same_pictures(run: Callable[[str], Made]) -> None:
@@ -131,7 +142,7 @@ def test_single_files_give_the_same_pictures(run: Callable[[str], Made]) -> None
     assert [picture.tobytes() for picture in single.saved] == [picture.tobytes() for picture in whole.saved]
 
 
-@pytest.mark.parametrize("name", ["inpaint", "controlnet_inpaint"])
+@pytest.mark.parametrize("name", [name for name in WORKFLOWS if WORKFLOWS[name].needs == "a painted mask"])
 def test_what_is_not_painted_stays(run: Callable[[str], Made], furnished: ComfyServer, name: str) -> None:
     """The example is painted from its middle to the right; the rest is the autoencoder's picture of it."""
     example = opened(f"{furnished.url}/view?type=input&filename={EXAMPLE}").resize(SMALL)

@@ -10,6 +10,8 @@ from bundled import FOLDER
 from pack import NODES
 from PIL import Image
 
+from client.catalogue import WORKFLOWS
+
 FILES = sorted(FOLDER.glob("*.json"))
 TITLE = 30  # pixels above a node's position
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -22,8 +24,8 @@ def test_every_node_of_the_pack_is_in_a_workflow() -> None:
     assert NODES.keys() <= used
 
 
-def test_every_workflow_has_a_thumbnail_and_nothing_else_is_there() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {file.stem + end for file in FILES for end in (".json", ".jpg")}
+def test_every_workflow_of_the_catalogue_has_its_files_and_nothing_else_is_there() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {name + end for name in WORKFLOWS for end in (".json", ".jpg")}
 
 
 @each_file
