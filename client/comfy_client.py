@@ -197,7 +197,7 @@ class ComfyClient:
         async with self._connection() as session:
             # the heartbeat ends the wait for a server that is gone without closing the connection
             async with session.ws_connect(address, heartbeat=ANSWER_TIMEOUT, max_msg_size=0) as socket:
-                await self._hear_log(session, client_id)
+                await self._subscribe_to_log(session, client_id)
                 body = {"prompt": prompt, "client_id": client_id, **({"prompt_id": prompt_id} if prompt_id else {})}
                 prompt_id = await self._submit(session, body)
                 events = await self._follow(socket, prompt_id, on_event)
@@ -208,7 +208,7 @@ class ComfyClient:
     def _connection(self) -> _Connection:
         return _Connection(self.url, self._auth)
 
-    async def _hear_log(self, session: aiohttp.ClientSession, client_id: str) -> None:
+    async def _subscribe_to_log(self, session: aiohttp.ClientSession, client_id: str) -> None:
         """Have the server send what it logs, where alone the end of its prompt worker is told; harmless when it
         does not."""
         wanted = {"clientId": client_id, "enabled": True}

@@ -82,7 +82,7 @@ def hand_over(packages: Sequence[str], starts: bool) -> None:
     command = [str(python), *sys.argv]
     sys.stdout.flush()
     if os.name == "posix":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until generate.py hears Ctrl-C again
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until generate.py takes it again
         os.execv(command[0], command)
     sys.exit(subprocess.run(command).returncode)
 

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
-ATTENDED = Path(__file__).resolve().parent / "attended.py"
+CHILD = Path(__file__).resolve().parent / "comfyui_child.py"
+# The seconds within which ComfyUI has to answer.
 START_TIMEOUT = 300.0
 _HAS_ACCELERATOR = (
     "import sys, torch; xpu = getattr(torch, 'xpu', None);"
@@ -89,7 +90,7 @@ class ComfyServer:
     def start(self) -> None:
         """Start ComfyUI and wait until it answers."""
         _check_port(self.port)
-        command = [self.python, str(ATTENDED), self._leftovers, str(self.comfyui / "main.py"), *self._arguments]
+        command = [self.python, str(CHILD), self._leftovers, str(self.comfyui / "main.py"), *self._arguments]
         if not has_accelerator(self.python):
             command.append("--cpu")
         if self.log:

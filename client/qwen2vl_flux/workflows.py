@@ -26,7 +26,7 @@ CIRCLE, SQUARE = (0.28, 0.68, 0.5), (0.72, 0.32, 0.5)
 SMALL_CIRCLE, SMALL_PLUS = (0.28, 0.68, 0.3), (0.72, 0.32, 0.3)
 UNION = "demo/controlnet"
 HINTS = (Hint("depth", "demo/depth-anything-v2/scenes", 0.2), Hint("line", "demo/anyline/MTEED.safetensors", 0.4))
-MAPS = {"depth": "depth", "lines": "line"}
+MAPS = {"depth map": "depth", "edge map": "line"}
 MIDDLE = SamTarget("sam2_hiera_large.pt", points='[{"x": 0.5, "y": 0.5, "label": 1}]')
 SINGLE_FILES = {
     "unet_name": "qwen2vl_flux.safetensors",
@@ -83,7 +83,7 @@ WORKFLOWS = {
     "image_to_image": Workflow(
         image_to_image(EXAMPLE, reference=EXAMPLE, **FOUR),
         Thumbnail(
-            {"picture": "image", "reference": "reference"},
+            {"image": "image", "reference": "reference"},
             images={"image": REFERENCE, "reference": "circle_and_square.png"},
         ),
     ),
@@ -105,13 +105,13 @@ WORKFLOWS = {
     "controlnet": Workflow(
         controlnet(EXAMPLE, HINTS, control_net=UNION, reference=EXAMPLE, **FOUR),
         Thumbnail(
-            {"reference": "reference", "picture": "image", **MAPS},
+            {"reference": "reference", "image": "image", **MAPS},
             images={"reference": REFERENCE, "image": "circle_and_square.png"},
         ),
     ),
     "controlnet_published": Workflow(
         controlnet(EXAMPLE, HINTS, control_net=UNION, as_published=True, **FOUR),
-        Thumbnail({"picture": "image", **MAPS}, images={"image": "plus_and_circle.png"}),
+        Thumbnail({"image": "image", **MAPS}, images={"image": "plus_and_circle.png"}),
     ),
     "controlnet_inpaint": Workflow(
         controlnet(EXAMPLE, HINTS, control_net=UNION, mask=ALPHA_MASK, **FOUR),

@@ -27,7 +27,6 @@ from sentences import one_sentence
 
 from client import comfy_client as client_module
 from client.arguments import sentence
-from client.attended import WORKER_DIED
 from client.comfy_client import (
     ComfyClient,
     ComfyError,
@@ -38,6 +37,7 @@ from client.comfy_client import (
     ServerUnreachable,
     WorkerDied,
 )
+from client.comfyui_child import WORKER_DIED
 from client.progress import Progress
 from client.qwen2vl_flux.generate import Request as Asked
 from client.qwen2vl_flux.generate import generate, prompt_for

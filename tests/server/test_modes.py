@@ -16,8 +16,10 @@ from client.qwen2vl_flux.graph import ALPHA_MASK, Hint, Prompt, controlnet, imag
 from systems.flux_union.checkpoint import STEM
 
 YELLOW, CYAN, NAVY, GREY = (250, 220, 40), (40, 200, 220), (20, 40, 90), (128, 126, 128)
-CIRCLE = (slice(64, 112), slice(12, 60))  # where the reference has its yellow circle, rows and columns
-FAR = 32  # pixels beyond which a repainted part does not reach through the autoencoder
+# The rows and columns where the reference has its yellow circle.
+CIRCLE = (slice(64, 112), slice(12, 60))
+# The pixels beyond which an inpainted part does not reach through the autoencoder.
+FAR = 32
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from PIL import Image
 from client.catalogue import WORKFLOWS
 
 FILES = sorted(FOLDER.glob("*.json"))
-TITLE = 30  # pixels above a node's position
+# The pixels of a node's title, which lies above its position.
+TITLE = 30
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom

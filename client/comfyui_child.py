@@ -1,7 +1,7 @@
 """ComfyUI's main.py in this process, which ends when it is of no more use: when the program that started it is gone,
 however that ended, or when ComfyUI's prompt worker is, without which every prompt would wait for ever.
 
-  python attended.py '["what to remove if the program that started it is gone", ...]' ComfyUI/main.py --port 8188
+  python comfyui_child.py '["what to remove if the program that started it is gone", ...]' ComfyUI/main.py --port 8188
 
 That program holds the other end of our standard input. Standard library only.
 """
@@ -18,18 +18,19 @@ import sys
 import threading
 from collections.abc import Sequence
 
-WORKER = "(prompt_worker)"  # the end of the name of ComfyUI's thread
-# The exit status then.
+# The end of the name of the thread that runs ComfyUI's prompts.
+WORKER = "(prompt_worker)"
+# The exit status when that thread has ended.
 WORKER_DIED = 70
 
 
 def main() -> None:
     leftovers, script = json.loads(sys.argv[1]), sys.argv[2]
-    held = os.dup(0)
+    pipe = os.dup(0)
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
-    threading.Thread(target=_outlive, args=(held, leftovers), daemon=True).start()
-    threading.excepthook = _tell
+    threading.Thread(target=_end_with_starter, args=(pipe, leftovers), daemon=True).start()
+    threading.excepthook = _end_with_worker
     logging.setLogRecordFactory(_Record)
     logging.raiseExceptions = False  # a line that the output cannot encode all the same ends no thread
     sys.argv[:] = sys.argv[2:]
@@ -46,10 +47,10 @@ class _Record(logging.LogRecord):
         return super().getMessage().encode(errors="backslashreplace").decode()
 
 
-def _outlive(held: int, leftovers: Sequence[str]) -> None:
-    """Wait for the other end to be closed, then end."""
+def _end_with_starter(pipe: int, leftovers: Sequence[str]) -> None:
+    """Wait until the starter closes the other end of the pipe, then end."""
     with contextlib.suppress(OSError):
-        while os.read(held, 1):
+        while os.read(pipe, 1):
             pass
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
@@ -58,8 +59,8 @@ def _outlive(held: int, leftovers: Sequence[str]) -> None:
     os._exit(1)
 
 
-def _tell(args: threading.ExceptHookArgs) -> None:
-    """What a thread that ends badly says; ComfyUI's prompt worker takes the server with it."""
+def _end_with_worker(args: threading.ExceptHookArgs) -> None:
+    """Show how a thread has failed, and end if it was ComfyUI's prompt worker."""
     worker = args.thread is not None and args.thread.name.endswith(WORKER)
     try:
         threading.__excepthook__(args)
