@@ -11,6 +11,9 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+import utils.extra_config  # noqa: F401  # before nodes, as in main.py: nodes puts comfy/, with its own utils, in front
+
+# isort: split
 import nodes
 from comfy_api.latest import io
 

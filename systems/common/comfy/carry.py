@@ -115,8 +115,8 @@ class Carrier:
 class _Guard:
     """What ComfyUI would load for a conditioning that no wrapper has taken up.
 
-    It goes to disk as an OrderedDict, which torch.load takes with weights_only; on an unpatched MODEL loading that fails
-    too, with a TypeError.
+    It goes to disk as an OrderedDict, which torch.load takes with weights_only; an unpatched MODEL fails on that too,
+    with a TypeError.
     """
 
     def __init__(self, guarded: str, sentence: str):
