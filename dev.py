@@ -105,18 +105,18 @@ TRAINING = (
     "zipp==4.1.2",
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# The one with which torch compiles for a processor.
+# The compiler with which torch compiles for a processor.
 COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
 
-# Tests that tell in minutes whether the pack works on a ComfyUI: its nodes, its numbers, its variation workflow.
+# The tests that tell in minutes whether the pack works on a ComfyUI: its nodes, its numbers, its variation workflow.
 SMOKE = ("tests/unit/test_words.py", "tests/parity/test_goldens.py", "tests/server/test_demo.py")
-# Folders of tests that run with the packages of the training.
+# The folders of tests that run with the packages of the training.
 WITH_TRAINING = ("training", "lab")
 # The processes that share a run of pytest file by file, each with a ComfyUI and a browser of its own. With one thread
 # each for their arithmetic they do not wait for one another on two cores.
 SHARED = ("-n", "2", "--dist", "loadfile")
 THREADS = {"OMP_NUM_THREADS": "1"}
-# pytest's exit statuses after Ctrl-C, and when it finds nothing to run.
+# The exit statuses of pytest after Ctrl-C, and when it finds nothing to run.
 INTERRUPTED, NO_TESTS = 2, 5
 
 

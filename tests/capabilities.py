@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from comfy.controlnet import ControlBase
 
-# Clone models and controls for a second device.
+# Whether this ComfyUI can clone models and controls for a second device.
 SEVERAL_DEVICES = hasattr(ControlBase, "deepclone_multigpu")

@@ -52,7 +52,7 @@ class Pages:
             self.close(vue)
 
 
-# As somebody who begins a new workflow and closes all other tabs.
+# The steps of somebody who begins a new workflow and closes all other tabs.
 EMPTY = """async () => {
     const { command, workflow } = app.extensionManager;
     await command.execute('Comfy.NewBlankWorkflow');

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-# Times the square of the shorter side: longer pictures are read smaller, so that memory stays bounded.
+# The aspect ratio beyond which images are read smaller, so that memory stays bounded.
 WIDEST = 4
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import reprlib
 
-# Characters of a sentence.
+# The most characters of a sentence.
 LONGEST = 400
-# Of these, the characters from its beginning when the middle is left out; the end holds the remedy.
+# The characters at the beginning of a sentence whose middle is left out; the end holds the remedy.
 OPENING = 150
 GAP = " ... "
 

@@ -11,14 +11,14 @@ import math
 
 import numpy as np
 
-# Bits of the fixed-point weights.
+# The bits of the fixed-point weights.
 FIXED = 11
 
 HALF = math.sqrt(0.5)
-# Factors of the sine and cosine of the first tap's angle that give the sine at all eight.
+# The factors of the sine and cosine of the first tap's angle that give the sine at all eight.
 TURNS = np.array([[1, -HALF, 0, HALF, -1, HALF, 0, -HALF], [0, -HALF, 1, -HALF, 0, HALF, -1, HALF]])
 
-# Of one axis: source indices [outputs, taps] and their weights [outputs, taps].
+# The taps of one axis: source indices [outputs, taps] and their weights [outputs, taps].
 Taps = tuple[np.ndarray, np.ndarray]
 
 

@@ -6,7 +6,7 @@ import math
 
 from .errors import InputError
 
-# (width, height) in pixels of each aspect ratio that Qwen2VL-Flux publishes.
+# The (width, height) in pixels of each aspect ratio that Qwen2VL-Flux publishes.
 PUBLISHED_SIZES = {
     "1:1": (1024, 1024),
     "16:9": (1344, 768),
@@ -16,7 +16,7 @@ PUBLISHED_SIZES = {
     "4:3": (1152, 896),
 }
 
-# The aspect ratio that keeps a picture's own shape.
+# The aspect ratio that keeps an image's own shape.
 PICTURE = "picture"
 
 PUBLISHED_SIDE = 1024

@@ -18,7 +18,7 @@ from ..common.weights.config import MANY, ConfigReader
 from ..common.weights.files import read_json
 from ..common.weights.shards import WeightFiles, check_layout
 
-# Subfolder of a checkpoint.
+# The subfolder of a checkpoint in which its ControlNet lies.
 PUBLISHED = "controlnet"
 STEM = "diffusion_pytorch_model"
 CLASS = "FluxControlNetModel"

@@ -20,7 +20,7 @@ from ..common.comfy.hidden_tokens import HIDDEN_TOKENS, insert_hidden_tokens, pa
 from ..common.comfy.native_flux import check_widths
 from ..common.errors import InputError
 
-# Mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's.
+# The mode numbers of InstantX's FLUX.1-dev-Controlnet-Union; ComfyUI's SetUnionControlNetType has those of SDXL's.
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq": 6}
 
 

@@ -13,13 +13,14 @@ from ..common.weights.config import MANY, ConfigReader
 from ..common.weights.files import read_pt
 from ..common.weights.shards import WeightFiles
 
-# <|im_start|>system You are a helpful assistant.<|im_end|> <|im_start|>user <|vision_start|> in Qwen2-VL's tokens.
+# The chat text before an image in Qwen2-VL's tokens: <|im_start|>system, You are a helpful assistant.<|im_end|>,
+# <|im_start|>user, <|vision_start|>.
 PUBLISHED_PREFIX_IDS = (151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198, 151652)
 
 EMBEDDINGS = "model.embed_tokens.weight"
 UNUSED = ("lm_head.",)
 MOST_WORDS, MOST_PIXELS = 1 << 24, 1 << 30
-# Of one picture; and what each of them takes of it in the published model.
+# The most tokens of one image, and the pixels that each of them takes of it in the published model.
 MOST_TOKENS, TOKEN_PIXELS = 1 << 14, 28**2
 
 

@@ -28,7 +28,7 @@ from systems.common.errors import CheckpointError, InputError
 from systems.qwen2vl_flux.folders import CHECKPOINTS
 
 PATCHES = "pretrained.patch_embed.proj.weight"
-# As the authors give them: 24.8, 97.5 and 335.3 million.
+# The parameters as the authors give them: 24.8, 97.5 and 335.3 million.
 PARAMETERS = {"vits": 24_785_089, "vitb": 97_470_785, "vitl": 335_315_649}
 
 

@@ -21,7 +21,7 @@ InputError = module("systems.common.errors").InputError
 INPUTS = {f"{name}.{item.id}": (node, item.id) for name, node in NODES.items() for item in node.GET_SCHEMA().inputs}
 each_input = pytest.mark.parametrize("node, name", INPUTS.values(), ids=INPUTS)
 
-# Tensors, of which functions further in say what shape they want.
+# The graph types that are tensors, of which functions further in say what shape they want.
 SHAPED = {"IMAGE": {"MASK", "SIGMAS"}, "MASK": {"IMAGE", "SIGMAS"}}
 
 

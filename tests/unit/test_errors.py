@@ -12,7 +12,7 @@ from systems.common.errors import CheckpointError, InputError, plain, quoted
 
 PACK = ("nodes", "systems", "client", "training")
 LOGS = ("checkpoints", "models", "nodes", "patches", "training")
-# What a person reads in the browser, where every letter is at home.
+# The texts that a person reads in the browser, where every letter is at home.
 SHOWN = {"tooltip", "description", "placeholder", "display_name", "label_on", "label_off"}
 REMEDY = "; download it again."
 

@@ -20,9 +20,9 @@ from sentences import one_sentence
 from systems.common.errors import CheckpointError
 from systems.common.weights.files import read_pt
 
-# Seconds after which a reader counts as stuck.
+# The seconds after which a reader counts as stuck.
 PATIENCE = 20
-# Megabytes that reading a small file may take.
+# The megabytes that reading a small file may take.
 MEMORY = 300
 
 

@@ -16,7 +16,7 @@ from systems.annotators.sam2.checkpoint import VARIANTS, read_sam2
 from systems.common.errors import CheckpointError
 
 PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
-# Of Meta's own SAM 2.1 modules, the video part included.
+# The parameters of Meta's own SAM 2.1 modules, the video part included.
 PARAMETERS = {"tiny": 38_962_498, "small": 46_060_354, "base plus": 80_850_178, "large": 224_446_642}
 
 

@@ -26,10 +26,10 @@ RESOLUTION = 1280
 STEP = 64
 BLUR, RADIUS = 2.0, 8
 FAINT = 3
-# Of activations for each pixel of the picture as it is read; measured: 135.
+# The floats of activations for each pixel of the image as it is read; 135 were measured.
 FLOATS = 160
 
-# Pixels of the smallest dark line that is kept. The published 36 counts each pixel in three equal channels.
+# The pixels of the smallest dark line that is kept. The published 36 counts each pixel in three equal channels.
 SMALLEST = 12
 
 

@@ -21,7 +21,7 @@ from ...common.weights.recognise import other_model
 from ...common.weights.renaming import rename, renaming
 from ...common.weights.shards import WeightFiles
 
-# Pixels of a patch's side.
+# The side of a patch in pixels.
 PATCH = 14
 
 
@@ -53,7 +53,7 @@ MODEL_AS_PUBLISHED = {
     "reassemble_factors": [4, 2, 1, 0.5],
     "head_in_index": -1,
 }
-# Entries of config.json that are the same in every model of this kind.
+# The entries of config.json that are the same in every model of this kind.
 BACKBONE_AS_PUBLISHED = {
     "model_type": "dinov2",
     "patch_size": PATCH,
@@ -68,11 +68,11 @@ BACKBONE_AS_PUBLISHED = {
 }
 
 PATCHES = "pretrained.patch_embed.proj.weight"
-# How the names of tensors begin that are in the files and that no picture passes through.
+# The beginnings of the names of tensors that are in the files and that no image passes through.
 UNUSED = ("pretrained.mask_token", "depth_head.scratch.refinenet4.resConfUnit1.")
 
 EXAMPLE = "choose a file such as depth_anything_v2_vitl.pth"
-# Whose files are met in the same folders, by a tensor's name.
+# The models whose files are met in the same folders, by names of their tensors.
 OTHER_MODELS = (
     (r"(^|\.)motion_modules\.", "a Video Depth Anything model"),
     (r"(^|\.)(backbone\.pretrained|cam_enc|cam_dec)\.", "a Depth Anything V3 model"),
@@ -88,7 +88,7 @@ OTHER_NAMES = (
     (re.compile(r"depth_anything_vit[sbl]14", re.I), "a Depth Anything V1 model"),
 )
 
-# From the names of the checkpoints that transformers reads to the original ones, which join query, key and value.
+# The way from the names that transformers reads to the original ones, which join query, key and value.
 PUBLISHED = renaming(
     (
         (r"^backbone\.embeddings\.(cls_token|mask_token)$", r"pretrained.\1"),

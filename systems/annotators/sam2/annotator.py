@@ -26,16 +26,16 @@ from .checkpoint import Sam2Weights, Variant, read_sam2
 from .overlay import overlay
 from .points import Box, Point, Prompt, prompts_of
 
-# Of the square that every picture is stretched to.
+# The side in pixels of the square that every image is stretched to.
 SIDE = 1024
 
-# Labels of a box's corners; those of points are 1 and 0.
+# The labels of a box's corners; those of points are 1 and 0.
 UPPER_LEFT, LOWER_RIGHT = 2, 3
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CANDIDATES = ("best", "all")
-# Masks that the model makes of each prompt.
+# The masks that the model makes of each prompt.
 PROPOSED = 3
 
 

@@ -18,7 +18,7 @@ from ...common.weights.files import read_state
 from ...common.weights.recognise import other_model
 from ...common.weights.renaming import rename, renaming
 
-# Of the neck, the prompts and the mask decoder in every variant.
+# The width of the neck, the prompts and the mask decoder in every variant.
 WIDTH = 256
 
 
@@ -56,7 +56,7 @@ VARIANTS = (
 PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
 BLOCK = re.compile(r"(?:image_encoder\.trunk|vision_encoder\.backbone)\.blocks\.(\d+)\.")
 OF_VERSION_2_1 = ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter")
-# How the names of tensors begin that only a video needs.
+# The beginnings of the names of tensors that only a video needs.
 VIDEO = (
     "memory_attention.",
     "memory_encoder.",
@@ -86,7 +86,7 @@ OTHER_MODELS = (
     (r"^(double_blocks|transformer_blocks|model\.diffusion_model)\.", "a diffusion model"),
 )
 
-# From Meta's names to those of the checkpoints that transformers reads.
+# The way from Meta's names to those that transformers reads.
 PUBLISHED = renaming(
     (
         (r"^sam_mask_decoder\.", "mask_decoder."),

@@ -17,7 +17,7 @@ BOX_IN_PIXELS = "[51, 102, 307, 461]"
 MOST_POINTS = 1000
 MOST_BOXES = 64
 CORNERS = ("x0", "y0", "x1", "y1")
-# Of a box as ComfyUI's own nodes have it, in pixels.
+# The entries of a box as ComfyUI's own nodes have it, in pixels.
 SIDES = ("x", "y", "width", "height")
 
 

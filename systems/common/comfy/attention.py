@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .interrupts import interruptible
 
-# Products of queries and keys, times their width, in one call: seconds on two cores. The 65,536 patches of a long
+# The products of queries and keys, times their width, in one call: seconds on two cores. The 65,536 patches of a long
 # encode would take minutes.
 WORK = 2**35
 
-# Queries in one call; torch reads fewer than 768 in smaller blocks, which rounds differently.
+# The fewest queries in one call; torch reads fewer than 768 in smaller blocks, which rounds differently.
 LEAST = 1024
 
 

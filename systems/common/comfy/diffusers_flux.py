@@ -19,11 +19,11 @@ from ..weights.shards import WeightFiles, check_layout
 from .state import load_state
 
 PATCH, LATENT_CHANNELS = 2, 16
-# Rotary axes of FLUX.1, which its own config.json leaves out.
+# The rotary axes of FLUX.1, which its own config.json leaves out.
 FLUX1_AXES = [16, 56, 56]
-# Arguments that build a network of shapes without weights.
+# The arguments that build a network of shapes without weights.
 SKELETON = {"operations": torch.nn, "device": "meta", "dtype": torch.bfloat16}
-# Model options by weight_dtype, the same as ComfyUI's own diffusion model loader.
+# The model options of each weight_dtype, the same as in ComfyUI's own diffusion model loader.
 STORAGE = {
     "default": {},
     "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-# The name under which a conditioning carries them.
+# The name under which a conditioning carries hidden tokens.
 HIDDEN_TOKENS = "qwen2vl_flux_hidden_tokens"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import CheckpointError, quoted
 from .shards import read_json
 
-# Bounds far above any real width and any number of layers or heads: beyond them an entry is garbled.
+# The bounds far above any real width and any number of layers or heads, beyond which an entry is invalid.
 WIDTH, MANY = 1 << 17, 1 << 10
 
 

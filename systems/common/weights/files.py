@@ -13,7 +13,7 @@ from .pickles import check_pt
 
 AGAIN = "download it again"
 NESTS = ("model", "state_dict")
-# Kinds of numbers that weights are stored in, by the words of safetensors.
+# The kinds of numbers that weights are stored in, by the words of safetensors.
 FLOATS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -22,7 +22,7 @@ FLOATS = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-# Characters of a tensor's or a shard's name that a sentence shows.
+# The characters of a tensor's or a shard's name that a sentence shows.
 NAME = 100
 
 

@@ -12,18 +12,19 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-# Of a pickle, which holds names, shapes and places of tensors: some hundred and fifty bytes for each.
+# The most bytes of a pickle, which holds names, shapes and places of tensors: some hundred and fifty for each.
 MOST_BYTES = 1 << 21
-# Of a tuple with all that is in it; those of a tensor have about twenty.
+# The most parts of a tuple with all that is in it; those of a tensor have about twenty.
 MOST_PARTS = 128
-# At the start of torch's old format: a magic number, a version, facts about the system, the object, its storages.
+# The pickles at the start of torch's old format: a magic number, a version, facts about the system, the object, its
+# storages.
 OLD_PICKLES = 5
 
 VALUES = {
     "NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING",
     "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT",
 }  # fmt: skip
-# How many values a step takes off the stack; the containers that the last three fill stay.
+# The number of values that each step takes off the stack; the containers that the last three fill stay.
 TAKES = {
     "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "BINPERSID": 1, "REDUCE": 2, "NEWOBJ": 2, "APPEND": 1, "SETITEM": 2,
     "BUILD": 1,
@@ -38,11 +39,11 @@ CALLS = {
     "torch._utils _rebuild_parameter_with_state",
     "torch Size",
 }
-# Made without arguments and filled by later steps.
+# The container that is made without arguments and filled by later steps.
 EMPTY = "collections OrderedDict"
 LONG_NUMBER = 1 << 63
 
-# What is known of a value on the stack: of how many parts it is, or which global.
+# A value on the stack, as far as it matters: of how many parts it is, or which global.
 Value = int | str
 
 

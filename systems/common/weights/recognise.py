@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from ..errors import quoted
 
-# A model's name in a sentence, with the regular expression that some name of its tensors matches.
+# Pairs of a regular expression that some tensor's name of a model matches, and what to call that model.
 Models = Iterable[tuple[str, str]]
 
 
