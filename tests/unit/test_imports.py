@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "systems": set(),
     "client": {"systems"},
     "training": {"systems", "client"},
-    "lab": {"systems", "client", "training", "benchmarks"},
+    "lab": {"systems", "client", "training"},
     "benchmarks": {"systems", "client", "lab"},
 }
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "comfyui", "folder_paths", "server", "execution"}
@@ -97,6 +97,24 @@ def test_no_system_imports_another():
         for each in found
         if _system(each) and name.startswith("systems.") and _system(name) != _system(each)
     }
+
+
+def test_the_loop_of_training_knows_no_system():
+    """A system's folder of recipes knows the loop, what systems share, and its own system."""
+    systems = {path.parent.name for path in (ROOT / "training").glob("*/__init__.py")}
+    assert "qwen2vl_flux" in systems
+    for name in (name for name in MODULES if name.startswith("training.")):
+        own = name.split(".")[1]
+        for package, part in (each.split(".")[:2] for each in OURS[name] if "." in each):
+            if package == "systems" or (package == "training" and part in systems):
+                assert part in {"common", own}, f"{name} imports {package}.{part}"
+
+
+def test_folders_of_the_lab_share_its_world_alone():
+    shared = {"world", *(path.stem for path in (ROOT / "lab").glob("*.py"))}
+    for name in (name for name in MODULES if name.startswith("lab.") and name.count(".") == 2):
+        for part in (each.split(".")[1] for each in OURS[name] if each.startswith("lab.")):
+            assert part in {name.split(".")[1], *shared}, f"{name} imports lab.{part}"
 
 
 def test_no_node_imports_anothers_module():
