@@ -24,11 +24,11 @@ def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "name, folder, argument",
     [
-        ("ComfyUI-Qwen2VL-Flux", ".", "tests/unit/test_sizes.py"),
+        pytest.param("ComfyUI-Qwen2VL-Flux", ".", "tests/unit/test_sizes.py", marks=pytest.mark.slow),  # .ci/run does
         ("2.0 with spaces", "tests/unit", "test_sizes.py"),
         ("包-é", "..", "包-é/tests/unit/test_sizes.py"),
-        ("nodes", ".", "tests/unit/test_sizes.py"),
-        ("main", "..", "of-custom-nodes/tests/unit/test_sizes.py"),
+        ("nodes", "..", "of-custom-nodes/tests/unit/test_sizes.py"),
+        pytest.param("main", ".", "tests/unit/test_sizes.py", marks=pytest.mark.slow),
     ],
 )
 def test_tests_pass_in_a_folder_of_any_name(copy: Path, tmp_path: Path, name: str, folder: str, argument: str) -> None:
