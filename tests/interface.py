@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from client.server import ComfyServer
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 each_renderer = pytest.mark.parametrize("vue", [False, True], ids=["litegraph", "vue"])
 
