@@ -5,17 +5,20 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..systems.annotators.anyline import annotator as line_detector
-from ..systems.annotators.depth_anything import annotator as depth_estimator
-from ..systems.annotators.files import annotator_file, list_files
-from ..systems.annotators.sam2 import annotator as segment_anything
-from ..systems.annotators.sam2 import points as prompts
+from ..systems.annotators.anyline import annotator as anyline_annotator
+from ..systems.annotators.depth_anything import annotator as depth_annotator
+from ..systems.annotators.sam2 import annotator as sam2_annotator
+from ..systems.annotators.sam2 import points as sam2_points
 from ..systems.common.errors import InputError
 from ..systems.common.images import check_picture
 from .checked import CheckedNode
-from .types import CATEGORY, AnyLineModel, DepthAnythingV2Model, Sam2Model
+from .types import CATEGORY, own_type
 
-ANNOTATORS = f"{CATEGORY}/annotators"
+DepthAnythingV2Model = own_type("DEPTH_ANYTHING_V2", depth_annotator.DepthAnything)
+AnyLineModel = own_type("ANYLINE", anyline_annotator.AnyLine)
+Sam2Model = own_type("SAM2", sam2_annotator.Sam2)
+
+ANNOTATORS_MENU = f"{CATEGORY}/annotators"
 
 
 class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
@@ -26,13 +29,13 @@ class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
         return io.Schema(
             node_id="Qwen2VLFluxDepthAnythingV2Loader",
             display_name="Load Depth Anything V2",
-            category=ANNOTATORS,
+            category=ANNOTATORS_MENU,
             description="Loads a Depth Anything V2 model, which tells near from far in an image.",
             search_aliases=["depth anything", "depth estimation", "depth loader"],
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=list_files("depth"),
+                    options=depth_annotator.FILES.names(),
                     tooltip="A .pth or .safetensors file, or a Hugging Face folder, in models/depthanything (such as "
                     "depth_anything_v2_vitl.pth), or in depth-anything-v2 of a checkpoint. Small, base or large is "
                     "seen from the file itself, any other size from a folder's config.json.",
@@ -47,7 +50,7 @@ class Qwen2VLFluxDepthAnythingV2Loader(CheckedNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(depth_estimator.load_depth_anything(annotator_file("depth", file)))
+        return io.NodeOutput(depth_annotator.load_depth_anything(depth_annotator.FILES.path(file)))
 
 
 class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
@@ -58,7 +61,7 @@ class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
         return io.Schema(
             node_id="Qwen2VLFluxDepthAnythingV2Map",
             display_name="Depth Anything V2 Map",
-            category=ANNOTATORS,
+            category=ANNOTATORS_MENU,
             description="Draws how near each part of an image is, from black (far) to white (near).",
             search_aliases=["depth map", "depth anything", "depth estimation", "controlnet preprocessor"],
             inputs=[
@@ -73,7 +76,7 @@ class Qwen2VLFluxDepthAnythingV2Map(CheckedNode):
         )
 
     @classmethod
-    def execute(cls, depth_anything: depth_estimator.DepthAnything, image: torch.Tensor) -> io.NodeOutput:
+    def execute(cls, depth_anything: depth_annotator.DepthAnything, image: torch.Tensor) -> io.NodeOutput:
         return io.NodeOutput(depth_anything.depth(image))
 
 
@@ -85,13 +88,13 @@ class Qwen2VLFluxAnyLineLoader(CheckedNode):
         return io.Schema(
             node_id="Qwen2VLFluxAnyLineLoader",
             display_name="Load AnyLine",
-            category=ANNOTATORS,
+            category=ANNOTATORS_MENU,
             description="Loads the AnyLine detector, which draws the edge map of an image.",
             search_aliases=["mteed", "teed", "line art", "edge detection", "line loader"],
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=list_files("line"),
+                    options=anyline_annotator.FILES.names(),
                     tooltip="MTEED.pth, or the same as .safetensors, in models/anyline, or in anyline of a checkpoint.",
                 )
             ],
@@ -100,7 +103,7 @@ class Qwen2VLFluxAnyLineLoader(CheckedNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(line_detector.load_anyline(annotator_file("line", file)))
+        return io.NodeOutput(anyline_annotator.load_anyline(anyline_annotator.FILES.path(file)))
 
 
 class Qwen2VLFluxAnyLineMap(CheckedNode):
@@ -111,7 +114,7 @@ class Qwen2VLFluxAnyLineMap(CheckedNode):
         return io.Schema(
             node_id="Qwen2VLFluxAnyLineMap",
             display_name="AnyLine Map",
-            category=ANNOTATORS,
+            category=ANNOTATORS_MENU,
             description="Draws the edge map of an image: its edges and dark lines, white on black.",
             search_aliases=["line art", "edge map", "canny", "teed", "controlnet preprocessor"],
             inputs=[
@@ -119,7 +122,7 @@ class Qwen2VLFluxAnyLineMap(CheckedNode):
                 io.Image.Input("image", tooltip="Image or a batch of one size; each is mapped by itself."),
                 io.Int.Input(
                     "resolution",
-                    default=line_detector.RESOLUTION,
+                    default=anyline_annotator.RESOLUTION,
                     min=64,
                     max=4096,
                     step=64,
@@ -135,7 +138,7 @@ class Qwen2VLFluxAnyLineMap(CheckedNode):
         )
 
     @classmethod
-    def execute(cls, anyline: line_detector.AnyLine, image: torch.Tensor, resolution: int) -> io.NodeOutput:
+    def execute(cls, anyline: anyline_annotator.AnyLine, image: torch.Tensor, resolution: int) -> io.NodeOutput:
         return io.NodeOutput(anyline.lines(image, resolution))
 
 
@@ -147,13 +150,13 @@ class Qwen2VLFluxSAM2Loader(CheckedNode):
         return io.Schema(
             node_id="Qwen2VLFluxSAM2Loader",
             display_name="Load SAM 2",
-            category=ANNOTATORS,
+            category=ANNOTATORS_MENU,
             description="Loads a SAM 2 or SAM 2.1 model, which cuts out what points and boxes show.",
             search_aliases=["segment anything", "sam2.1", "segmentation", "sam loader"],
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=list_files("sam2"),
+                    options=sam2_annotator.FILES.names(),
                     tooltip="Meta's .pt or .safetensors, or a Hugging Face folder, in models/sam2 (such as "
                     "sam2_hiera_large.pt), or in segment-anything-2 of a checkpoint. Tiny to large, 2 or 2.1, is "
                     "seen from the file itself.",
@@ -164,7 +167,7 @@ class Qwen2VLFluxSAM2Loader(CheckedNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(segment_anything.load_sam2(annotator_file("sam2", file)))
+        return io.NodeOutput(sam2_annotator.load_sam2(sam2_annotator.FILES.path(file)))
 
 
 class Qwen2VLFluxSAM2Segment(CheckedNode):
@@ -175,7 +178,7 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
         return io.Schema(
             node_id="Qwen2VLFluxSAM2Segment",
             display_name="SAM 2 Segment",
-            category=ANNOTATORS,
+            category=ANNOTATORS_MENU,
             description="Cuts objects out of an image: points say what belongs to the object, boxes lie around one. "
             "The mask fits GridDot Focus and inpainting.",
             search_aliases=["segment anything", "sam2", "mask from points", "mask from box", "cut out"],
@@ -186,7 +189,7 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                     "points",
                     default="",
                     multiline=True,
-                    placeholder=prompts.POINTS_EXAMPLE,
+                    placeholder=sam2_points.POINTS_EXAMPLE,
                     dynamic_prompts=False,
                     tooltip="JSON list of points, written by the panel or by hand. x, y: 0 to 1 from the top left, or "
                     "pixels (see coordinates); label: 1 lies on the object, 0 beside it (default: 1).",
@@ -195,7 +198,7 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                     "box",
                     default="",
                     multiline=True,
-                    placeholder=prompts.BOX_EXAMPLE,
+                    placeholder=sam2_points.BOX_EXAMPLE,
                     dynamic_prompts=False,
                     tooltip="JSON list of left, top, right, bottom around one object, written by the panel or by hand, "
                     "0 to 1 from the top left, or pixels (see coordinates); or a list of such boxes, one for each "
@@ -203,14 +206,14 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
                 ),
                 io.Combo.Input(
                     "candidates",
-                    options=list(segment_anything.CANDIDATES),
+                    options=list(sam2_annotator.CANDIDATES),
                     tooltip="best gives one mask for each image: the likeliest of each box, united. all gives the "
                     "three masks that the model proposes for each box, the likeliest first.",
                 ),
                 io.Combo.Input(
                     "coordinates",
-                    options=list(prompts.COORDINATES),
-                    default=prompts.COORDINATES[0],
+                    options=list(sam2_points.COORDINATES),
+                    default=sam2_points.COORDINATES[0],
                     optional=True,
                     tooltip="What the points and boxes count in: fraction is 0 to 1 of the image's width and height; "
                     "pixels is pixels of the image as it comes in, which points editors of other packs write.",
@@ -243,9 +246,12 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
         if coordinates is None:  # as all are while they come from another node
             return True
         try:
-            parsed = prompts.parse_points(points or "", coordinates), prompts.parse_boxes(box or "", coordinates)
+            parsed = (
+                sam2_points.parse_points(points or "", coordinates),
+                sam2_points.parse_boxes(box or "", coordinates),
+            )
             if points is not None and box is not None:
-                prompts.check_prompts(*parsed)
+                sam2_points.check_prompts(*parsed)
         except InputError as error:
             return str(error)
         return True
@@ -253,15 +259,26 @@ class Qwen2VLFluxSAM2Segment(CheckedNode):
     @classmethod
     def execute(
         cls,
-        sam2: segment_anything.Sam2,
+        sam2: sam2_annotator.Sam2,
         image: torch.Tensor,
         points: str,
         box: str,
         candidates: str,
         coordinates: str = "fraction",
     ) -> io.NodeOutput:
-        asked = prompts.parse_points(points, coordinates), prompts.parse_boxes(box, coordinates)
+        asked = sam2_points.parse_points(points, coordinates), sam2_points.parse_boxes(box, coordinates)
         if coordinates == "pixels":
-            asked = prompts.in_fractions(*asked, *check_picture(image).shape[1:3])
+            asked = sam2_points.in_fractions(*asked, *check_picture(image).shape[1:3])
         found = sam2.segment(image, *asked, candidates)
         return io.NodeOutput(found.masks, found.overlays, found.scores)
+
+
+FILES = (depth_annotator.FILES, anyline_annotator.FILES, sam2_annotator.FILES)
+NODES = [
+    Qwen2VLFluxDepthAnythingV2Loader,
+    Qwen2VLFluxDepthAnythingV2Map,
+    Qwen2VLFluxAnyLineLoader,
+    Qwen2VLFluxAnyLineMap,
+    Qwen2VLFluxSAM2Loader,
+    Qwen2VLFluxSAM2Segment,
+]

@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from comfy_api.latest import io
 
 from ..systems.common.errors import InputError, plain, quoted
-from .types import BELONGS
+from .types import CHECKS
 
 # The characters that a sentence spends on the options of a choice.
 LISTED = 150
@@ -68,7 +68,7 @@ def _compare(item: io.Input, value: object) -> tuple[bool, str]:
             return _is_number(value, Integral, item), f"a whole number{_range(item)}"
         case io.Float.Input():
             return _is_number(value, Real, item), f"a number{_range(item)}"
-    return BELONGS[item.io_type](value), item.io_type
+    return CHECKS[item.io_type](value), item.io_type
 
 
 def _is_number(value: object, kind: type, item: io.Int.Input | io.Float.Input) -> bool:

@@ -75,3 +75,6 @@ class Qwen2VLConnector(CheckedNode):
         strength: float = 1.0,
     ) -> io.NodeOutput:
         return io.NodeOutput(build_conditioning(qwen2vl, tokens, prompt, clip, control_tokens, strength))
+
+
+NODES = [Qwen2VLConnector]

@@ -67,3 +67,6 @@ class FluxUnionControlMode(CheckedNode):
     @classmethod
     def execute(cls, control_net, mode: str) -> io.NodeOutput:
         return io.NodeOutput(set_union_mode(control_net, mode))
+
+
+NODES = [Qwen2VLFluxControlNetLoader, FluxUnionControlMode]

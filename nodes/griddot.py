@@ -123,3 +123,6 @@ def _temporary(picture: torch.Tensor) -> dict[str, str]:
         part.write_bytes(written.getvalue())
         part.replace(folder / name)
     return {"filename": name, "subfolder": "", "type": "temp"}
+
+
+NODES = [GridDotFocus]

@@ -40,3 +40,6 @@ class Qwen2VLJoinTokens(CheckedNode):
     @classmethod
     def execute(cls, tokens_1: ImageTokens, tokens_2: ImageTokens) -> io.NodeOutput:
         return io.NodeOutput(concat_tokens(tokens_1, tokens_2))
+
+
+NODES = [Qwen2VLJoinTokens]

@@ -152,3 +152,6 @@ class Qwen2VLFluxPatchModel(CheckedNode):
     @classmethod
     def execute(cls, model) -> io.NodeOutput:
         return io.NodeOutput(patch_model(model))
+
+
+NODES = [Qwen2VLLoader, Qwen2VLFluxModelLoader, Qwen2VLFluxTextLoader, Qwen2VLFluxVAELoader, Qwen2VLFluxPatchModel]

@@ -83,3 +83,6 @@ class Qwen2VLFluxPrepareImage(CheckedNode):
             mask = images.prepare_mask(mask, image, aspect_ratio, size, soft_mask)
         place = {"device": mm.intermediate_device(), "dtype": mm.intermediate_dtype()}
         return io.NodeOutput(prepared.to(**place), mask.to(**place), width, height)
+
+
+NODES = [Qwen2VLFluxPrepareImage]

@@ -46,3 +46,6 @@ class Qwen2VLEncode(CheckedNode):
     @classmethod
     def execute(cls, qwen2vl: Qwen2VL, image: torch.Tensor, token_budget: int) -> io.NodeOutput:
         return io.NodeOutput(qwen2vl.encode(image, token_budget))
+
+
+NODES = [Qwen2VLEncode]

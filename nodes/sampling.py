@@ -132,3 +132,6 @@ class Qwen2VLFluxPureNoise(CheckedNode):
     @classmethod
     def execute(cls, noise, sigmas: torch.Tensor) -> io.NodeOutput:
         return io.NodeOutput(PureNoise(noise, sigmas))
+
+
+NODES = [Qwen2VLFluxSize, Qwen2VLFluxSigmas, Qwen2VLFluxPureNoise]

@@ -7,17 +7,8 @@ from collections.abc import Callable
 import torch
 from comfy_api.latest import io
 
-from ..systems.annotators.anyline.annotator import AnyLine
-from ..systems.annotators.depth_anything.annotator import DepthAnything
-from ..systems.annotators.sam2.annotator import Sam2
 from ..systems.qwen2vl_flux.encoder import Qwen2VL
 from ..systems.qwen2vl_flux.tokens import ImageTokens
-
-Qwen2VLModel = io.Custom("QWEN2VL")
-Qwen2VLTokens = io.Custom("QWEN2VL_TOKENS")
-DepthAnythingV2Model = io.Custom("DEPTH_ANYTHING_V2")
-AnyLineModel = io.Custom("ANYLINE")
-Sam2Model = io.Custom("SAM2")
 
 CATEGORY = "Qwen2VL-Flux"
 
@@ -40,12 +31,7 @@ def _is_sigmas(value: object) -> bool:
 
 # The checks, by graph type, that tell whether a value belongs there. ComfyUI's own models are told by what the pack
 # calls, since other packs bring classes of theirs.
-BELONGS: dict[str, Callable[[object], bool]] = {
-    Qwen2VLModel.io_type: _is_a(Qwen2VL),
-    Qwen2VLTokens.io_type: _is_a(ImageTokens),
-    DepthAnythingV2Model.io_type: _is_a(DepthAnything),
-    AnyLineModel.io_type: _is_a(AnyLine),
-    Sam2Model.io_type: _is_a(Sam2),
+CHECKS: dict[str, Callable[[object], bool]] = {
     io.Image.io_type: _is_a(torch.Tensor),
     io.Mask.io_type: _is_a(torch.Tensor),
     io.Latent.io_type: _is_latent,
@@ -55,3 +41,13 @@ BELONGS: dict[str, Callable[[object], bool]] = {
     io.Clip.io_type: _has("tokenize", "encode_from_tokens"),
     io.ControlNet.io_type: _has("copy", "set_cond_hint"),
 }
+
+
+def own_type(name: str, kind: type) -> type[io.ComfyTypeIO]:
+    """A graph type of the pack's own, whose values are of the class `kind`."""
+    CHECKS[name] = _is_a(kind)
+    return io.Custom(name)
+
+
+Qwen2VLModel = own_type("QWEN2VL", Qwen2VL)
+Qwen2VLTokens = own_type("QWEN2VL_TOKENS", ImageTokens)

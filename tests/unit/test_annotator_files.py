@@ -19,10 +19,12 @@ from annotator_weights import (
 from safetensors.torch import load_file, save_file
 from sentences import one_sentence
 
+from systems.annotators.anyline.annotator import FILES as ANYLINE
 from systems.annotators.anyline.annotator import load_anyline
+from systems.annotators.depth_anything.annotator import FILES as DEPTH_ANYTHING
 from systems.annotators.depth_anything.annotator import load_depth_anything
 from systems.annotators.depth_anything.checkpoint import VARIANTS, Variant
-from systems.annotators.files import KINDS, annotator_file, list_files
+from systems.annotators.sam2.annotator import FILES as SAM2
 from systems.annotators.sizes import reading_size
 from systems.common.errors import CheckpointError, InputError
 from systems.qwen2vl_flux.folders import CHECKPOINTS
@@ -118,18 +120,18 @@ def test_lines_from_safetensors_are_the_same(tmp_path):
     assert all(torch.equal(value, other[name]) for name, value in original.items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_folders_are_listed_where_they_load(tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("files", [DEPTH_ANYTHING, ANYLINE, SAM2], ids=lambda files: files.folder)
+def test_folders_are_listed_where_they_load(tmp_path, monkeypatch, files):
     """A folder in the layout of Hugging Face is one entry for depth and SAM 2; AnyLine is always a file."""
-    for folder, places in ((KINDS[kind].folder, [str(tmp_path)]), (CHECKPOINTS.name, [])):
+    for folder, places in ((files.folder, [str(tmp_path)]), (CHECKPOINTS.name, [])):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, (places, set()))
     monkeypatch.delenv("CHECKPOINT_DIR", raising=False)
     written(tmp_path / "hf" / "config.json", "{}")
     written(tmp_path / "hf" / "model.safetensors", b"")
     written(tmp_path / "sub" / "plain.pth", b"")
-    listed = [name for name in list_files(kind) if name.startswith(("hf", "sub"))]
-    assert listed == (["hf/model.safetensors", "sub/plain.pth"] if kind == "line" else ["hf", "sub/plain.pth"])
-    assert all(annotator_file(kind, name) == tmp_path / name for name in listed)
+    listed = [name for name in files.names() if name.startswith(("hf", "sub"))]
+    assert listed == (["hf", "sub/plain.pth"] if files.has_folders else ["hf/model.safetensors", "sub/plain.pth"])
+    assert all(files.path(name) == tmp_path / name for name in listed)
 
 
 # ---- what cannot -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from pack import NODES, module
 from sentences import one_sentence
 
-BELONGS = module("nodes.types").BELONGS
+CHECKS = module("nodes.types").CHECKS
 CheckedNode, checked = module("nodes.checked").CheckedNode, module("nodes.checked").checked
 InputError = module("systems.common.errors").InputError
 INPUTS = {f"{name}.{item.id}": (node, item.id) for name, node in NODES.items() for item in node.GET_SCHEMA().inputs}
@@ -117,7 +117,7 @@ def test_every_node_is_checked(node):
     assert issubclass(node, CheckedNode)
     kinds = (io.Boolean, io.String, io.Combo, io.Int, io.Float)
     for item in node.define_schema().inputs:
-        assert isinstance(item, tuple(kind.Input for kind in kinds)) or item.io_type in BELONGS, item.id
+        assert isinstance(item, tuple(kind.Input for kind in kinds)) or item.io_type in CHECKS, item.id
 
 
 @each_input

@@ -10,7 +10,9 @@ import folder_paths
 import pytest
 from sentences import one_sentence
 
-from systems.annotators.files import KINDS, list_files
+from systems.annotators.anyline.annotator import FILES as ANYLINE
+from systems.annotators.depth_anything.annotator import FILES as DEPTH_ANYTHING
+from systems.annotators.sam2.annotator import FILES as SAM2
 from systems.common.comfy.folders import DEMO, walk
 from systems.common.errors import CheckpointError
 from systems.flux_union.checkpoint import list_controlnets
@@ -245,12 +247,12 @@ def test_folders_taken_out_are_not_entered(tmp_path):
     assert entered == [root] and list(walk(tmp_path / "gone")) == []
 
 
-@pytest.mark.parametrize("kind", ["depth", "line", "sam2"])
-def test_annotators_behind_links(models, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("files", [DEPTH_ANYTHING, ANYLINE, SAM2], ids=lambda files: files.folder)
+def test_annotators_behind_links(models, tmp_path, monkeypatch, files):
     place = tree(tmp_path / "annotators")
     linked(place, "two links to itself")
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, KINDS[kind].folder, ([str(place)], set()))
-    assert [name for name in list_files(kind) if not name.startswith("demo/")] == ["a.pt", "sub/b.pt"]
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, files.folder, ([str(place)], set()))
+    assert [name for name in files.names() if not name.startswith("demo/")] == ["a.pt", "sub/b.pt"]
 
 
 def test_controlnets_behind_links(models, tmp_path, monkeypatch):
@@ -264,8 +266,8 @@ def test_controlnets_behind_links(models, tmp_path, monkeypatch):
 
 LISTS = {
     "checkpoints": CHECKPOINTS.names,
-    "depth": lambda: list_files("depth"),
-    "sam2": lambda: list_files("sam2"),
+    "depth": DEPTH_ANYTHING.names,
+    "sam2": SAM2.names,
     "controlnets": list_controlnets,
 }
 
@@ -273,8 +275,8 @@ LISTS = {
 @pytest.mark.parametrize("lists", LISTS.values(), ids=LISTS)
 def test_the_cost_of_listing_grows_as_the_folders(models, monkeypatch, lists):
     """In the questions that are put to the file system."""
-    for kind in (*(kind.folder for kind in KINDS.values()), "controlnet"):
-        monkeypatch.setitem(folder_paths.folder_names_and_paths, kind, ([], set()))
+    for folder in (DEPTH_ANYTHING.folder, SAM2.folder, "controlnet"):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([], set()))
     asked = {}
     for count in (0, 20, 40):
         for number in range(count):

@@ -18,9 +18,12 @@ from ...common.comfy.interrupts import interruptible
 from ...common.errors import plain
 from ...common.images import check_picture, to_uint8
 from ...common.opencv_resize import resize_area, resize_lanczos, resize_linear
+from ..files import AnnotatorFiles
 from ..sizes import reading_size
 from .checkpoint import read_anyline
 from .network import AnyLineNetwork
+
+FILES = AnnotatorFiles("anyline", "anyline", "MTEED.pth", has_folders=False)
 
 RESOLUTION = 1280
 STEP = 64

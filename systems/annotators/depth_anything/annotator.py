@@ -17,9 +17,12 @@ from ...common.errors import plain
 from ...common.images import check_picture
 from ...common.opencv_resize import resize_cubic
 from ...common.weights.checks import check_state
+from ..files import AnnotatorFiles
 from ..sizes import reading_size
 from .checkpoint import PATCH, UNUSED, Variant, read_depth_anything
 from .network import DepthAnythingNetwork
+
+FILES = AnnotatorFiles("depthanything", "depth-anything-v2", "depth_anything_v2_vitl.pth", has_folders=True)
 
 SIDE = 518
 MEAN = (0.485, 0.456, 0.406)

@@ -22,9 +22,12 @@ import torch
 from ...common.comfy.interrupts import interruptible
 from ...common.errors import CheckpointError, plain
 from ...common.images import check_picture
+from ..files import AnnotatorFiles
 from .checkpoint import Sam2Weights, Variant, read_sam2
 from .overlay import overlay
 from .points import Box, Point, Prompt, prompts_of
+
+FILES = AnnotatorFiles("sam2", "segment-anything-2", "sam2_hiera_large.pt", has_folders=True)
 
 # The side in pixels of the square that every image is stretched to.
 SIDE = 1024
