@@ -1,4 +1,4 @@
-"""ComfyUI-Qwen2VL-Flux: pictures that guide generation, plugged into ComfyUI's native samplers."""
+"""ComfyUI-Qwen2VL-Flux: images that guide generation, plugged into ComfyUI's native samplers."""
 
 from .nodes import comfy_entrypoint
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """One entry for people who work on the pack; needs nothing but Python 3.10+ and its package registry.
 
-  python3 dev.py demo        variations of a picture through a real ComfyUI, and one contact sheet (demo --help)
+  python3 dev.py demo        variations of an image through a real ComfyUI, and one contact sheet (demo --help)
   python3 dev.py serve       ComfyUI with the pack and its demo checkpoint, in your browser (--port N)
-  python3 dev.py train       train.py, which trains on pictures of yours (train --help)
+  python3 dev.py train       train.py, which trains on images of yours (train --help)
   python3 dev.py train-demo  trains the checkpoint in demo/ anew, from nothing; three hours and a C++ compiler
   python3 dev.py test        the tests; what follows goes to pytest, such as  test tests/unit -k focus
                              (--all: the slow ones, tests/lab and a few on the oldest ComfyUI too;
                              --comfyui VERSION, --frontend VERSION: on others)
   python3 dev.py bench       the measurements; what follows goes to the benchmarks
-  python3 dev.py thumbnails  remakes the pictures of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
+  python3 dev.py thumbnails  remakes the images of workflows/ and docs/ with the checkpoint in demo/ (--into DIR)
   python3 dev.py help        brings the help pages in web/docs in step with the nodes' schemas
   python3 dev.py lint        ruff, and the Registry's own validation
 
@@ -413,8 +413,10 @@ def test(arguments: list[str]) -> NoReturn:
         statuses += tested(version, *commands)
         if statuses[-1] == INTERRUPTED:
             break
-    found = [status for status in statuses if status != NO_TESTS] or [NO_TESTS]  # -k may select tests of one run only
-    sys.exit(max(found, key=abs))
+    found = [
+        status for status in statuses if status != NO_TESTS or not arguments
+    ]  # -k may select tests of one run only
+    sys.exit(max(found or [NO_TESTS], key=abs))
 
 
 def smoked(version: str) -> list[str]:
@@ -475,7 +477,7 @@ def bench(arguments: list[str]) -> NoReturn:
 
 
 def thumbnails(arguments: list[str]) -> NoReturn:
-    parser = argparse.ArgumentParser(prog="dev.py thumbnails", description="The pictures of workflows/ and docs/.")
+    parser = argparse.ArgumentParser(prog="dev.py thumbnails", description="The images of workflows/ and docs/.")
     parser.add_argument("--into", type=Path, default=ROOT, metavar="DIR", help="for these two folders (%(default)s)")
     into = parser.parse_args(arguments).into.absolute()
     folder, python = comfyui()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures with Qwen2VL-Flux from the command line; --help lists the flags.
+"""Images with Qwen2VL-Flux from the command line; --help lists the flags.
 
   python3 generate.py --mode variation --input_image photo.jpg
 

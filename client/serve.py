@@ -34,7 +34,7 @@ def serve(port: int) -> None:
     try:
         with ComfyServer(comfyui, port=port, input_dir=INPUT) as server:
             print(f"\nOpen {server.url} (Workflow > Browse Templates shows the pack's workflows). Ctrl-C stops it.")
-            print(f"Pictures are saved in {comfyui / 'output'}.\n", flush=True)
+            print(f"Images are saved in {comfyui / 'output'}.\n", flush=True)
             sys.exit(server.process.wait())
     except KeyboardInterrupt:
         pass

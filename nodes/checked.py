@@ -16,7 +16,7 @@ from ..systems.common.errors import InputError, plain, quoted
 from .types import CHECKS
 
 # The characters that a sentence spends on the options of a choice.
-LISTED = 150
+MAX_LISTED = 150
 
 
 class CheckedNode(io.ComfyNode):
@@ -63,7 +63,7 @@ def _compare(item: io.Input, value: object) -> tuple[bool, str]:
             return isinstance(value, str), "a text"
         case io.Combo.Input():
             listed = ", ".join(item.options) or "none, for its list is empty"
-            return isinstance(value, str) and value in item.options, f"one of {plain(listed, LISTED)}"
+            return isinstance(value, str) and value in item.options, f"one of {plain(listed, MAX_LISTED)}"
         case io.Int.Input():
             return _is_number(value, Integral, item), f"a whole number{_range(item)}"
         case io.Float.Input():

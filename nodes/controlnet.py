@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..systems.flux_union.checkpoint import controlnet_folder, list_controlnets, load_controlnet
-from ..systems.flux_union.control import MODES, set_union_mode
+from ..systems.flux_union.control import MODES, prepare_control_net
 from .checked import CheckedNode
 from .types import CATEGORY
 
@@ -66,7 +66,7 @@ class FluxUnionControlMode(CheckedNode):
 
     @classmethod
     def execute(cls, control_net, mode: str) -> io.NodeOutput:
-        return io.NodeOutput(set_union_mode(control_net, mode))
+        return io.NodeOutput(prepare_control_net(control_net, mode))
 
 
 NODES = [Qwen2VLFluxControlNetLoader, FluxUnionControlMode]

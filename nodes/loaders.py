@@ -20,7 +20,7 @@ def _checkpoint_input() -> io.Combo.Input:
         "checkpoint",
         options=CHECKPOINTS.names(),
         tooltip="Checkpoint folder in models/qwen2vl_flux, as published (subfolders qwen2-vl and flux). "
-        "demo comes with the pack: tiny, knows only painted shapes, needs no download.",
+        "demo comes with the pack: tiny, knows only drawn shapes, needs no download.",
     )
 
 
@@ -134,7 +134,8 @@ class Qwen2VLFluxVAELoader(CheckedNode):
 
 
 class Qwen2VLFluxPatchModel(CheckedNode):
-    """The patch for a FLUX.1 from any other loader, without which prompts and focus do nothing."""
+    """The patch for a FLUX.1 from any other loader, without which a prompt, a focus in mode attention or a strength
+    below 1 stops the run."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -142,11 +143,16 @@ class Qwen2VLFluxPatchModel(CheckedNode):
             node_id="Qwen2VLFluxPatchModel",
             display_name="Qwen2VL-Flux Patch Model",
             category=LOADERS,
-            description="Prepares a FLUX.1 loaded by a native loader for text prompts, and for mode attention of "
-            "GridDot Focus. Changes no weight; models from Load Qwen2VL-Flux Model need no patch.",
+            description="Prepares a FLUX.1 loaded by a native loader for text prompts, for mode attention of "
+            "GridDot Focus and for a strength below 1. Changes no weight; models from Load Qwen2VL-Flux Model need no "
+            "patch.",
             search_aliases=["single file flux", "unet loader"],
             inputs=[io.Model.Input("model", tooltip="A FLUX.1-dev with Qwen2VL-Flux weights, from any loader.")],
-            outputs=[io.Model.Output(tooltip="The same model, ready for a text prompt and for mode attention.")],
+            outputs=[
+                io.Model.Output(
+                    tooltip="The same model, ready for a text prompt, mode attention and a strength below 1."
+                )
+            ],
         )
 
     @classmethod

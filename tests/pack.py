@@ -27,7 +27,6 @@ def _load() -> dict[str, type[io.ComfyNode]]:
 
 
 NODES = _load()
-SCHEMAS = {name: node.GET_SCHEMA() for name, node in NODES.items()}
 
 
 def module(name: str) -> ModuleType:

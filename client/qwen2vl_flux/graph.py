@@ -26,7 +26,7 @@ ALPHA_MASK = ""
 
 @dataclass(frozen=True)
 class SamTarget:
-    """What SAM 2 is pointed at, as in the node SAM2 Segment, and the file it is loaded from."""
+    """What SAM 2 is pointed at, as in the node SAM 2 Segment, and the file it is loaded from."""
 
     model: str
     points: str = ""
@@ -148,7 +148,7 @@ def controlnet(
     **settings: object,
 ) -> Prompt:
     """img2img, or inpaint with a mask, along the image's depth and edge map. `control_net` is a folder that
-    Qwen2VL-Flux ControlNet lists, or a single file that ComfyUI's own loader lists."""
+    Load Qwen2VL-Flux ControlNet lists, or a single file that ComfyUI's own loader lists."""
     return _image_latent_graph(image, mask, hints, control_net, reference, strength, Settings(**settings))
 
 

@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 from .errors import InputError
 from .sizes import LATENT_STEP, PICTURE, fitted_sizes, output_size
 
-WHITE = 128  # of 255, from which on a mask repaints
+# The value of 255 from which on a mask inpaints.
+WHITE = 128
 
 
 def check_picture(image: torch.Tensor) -> torch.Tensor:
@@ -43,7 +44,7 @@ def prepare_mask(
 
     It is stretched over the picture [B, H, W, C] and goes through the same steps. As published it is then cut at one
     half, and each block takes the value of its top left pixel: zeros and ones. A soft one keeps its grey values, each
-    block their average. Raises InputError when nothing is left to repaint.
+    block their average. Raises InputError when nothing is left to inpaint.
     """
     if mask.ndim != 3 or 0 in mask.shape:
         raise InputError(f"The mask has the shape {list(mask.shape)}, not batch, height, width; connect a MASK.")
@@ -66,7 +67,7 @@ def prepare_mask(
 
 
 def _nothing_left(values: np.ndarray, size: tuple[int, int], aspect_ratio: str, side: int, soft: bool) -> str:
-    """Why a mask [H, W] in 0..255 over a picture of that (width, height) repaints nothing, and what to do."""
+    """Why a mask [H, W] in 0..255 over an image of that (width, height) inpaints nothing, and what to do."""
     painted = values > 0 if soft else values >= WHITE
     if not values.any():
         return (

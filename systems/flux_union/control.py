@@ -24,7 +24,7 @@ from ..common.errors import InputError
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "gray": 5, "lq": 6}
 
 
-def set_union_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
+def prepare_control_net(control_net: ControlBase, mode: str) -> FluxControlNet:
     """The ControlNet set to a mode by name; one without modes, made for a single purpose or for any, stays as it is.
 
     Raises InputError for a ControlNet of another model and for a mode that a union ControlNet lacks.
@@ -36,7 +36,7 @@ def set_union_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
             f"The ControlNet is a {kind}, not one for FLUX; load a FLUX.1 ControlNet such as "
             "FLUX.1-dev-Controlnet-Union."
         )
-    union, modes = UnionControlNet.of(control_net), network.num_union_modes
+    union, modes = FluxControlNet.of(control_net), network.num_union_modes
     if not modes:
         return union
     if MODES[mode] >= modes:
@@ -48,19 +48,19 @@ def set_union_mode(control_net: ControlBase, mode: str) -> UnionControlNet:
     return union
 
 
-class UnionControlNet(ControlNet):
+class FluxControlNet(ControlNet):
     """A native FLUX ControlNet that takes hidden tokens and a bias; shares the network it was made of."""
 
     @classmethod
-    def of(cls, control_net: ControlNet) -> UnionControlNet:
+    def of(cls, control_net: ControlNet) -> FluxControlNet:
         twin = cls(load_device=control_net.load_device, manual_cast_dtype=control_net.manual_cast_dtype)
         twin.control_model = control_net.control_model
         twin.control_model_wrapped = control_net.control_model_wrapped
         control_net.copy_to(twin)
         return twin
 
-    def copy(self) -> UnionControlNet:
-        return UnionControlNet.of(self)
+    def copy(self) -> FluxControlNet:
+        return FluxControlNet.of(self)
 
     def pre_run(self, model, percent_to_timestep_function):
         super().pre_run(model, percent_to_timestep_function)
@@ -87,7 +87,7 @@ class UnionControlNet(ControlNet):
         earlier = self.previous_controlnet
         if earlier is not None:
             given = earlier.get_control(x_noisy, t, cond, batched_number, transformer_options)
-            self.previous_controlnet = _Given(given)
+            self.previous_controlnet = _ComputedControl(given)
         with contextlib.ExitStack() as stack:
             stack.callback(self.set_previous_controlnet, earlier)
             if hidden is not None:
@@ -118,7 +118,7 @@ class UnionControlNet(ControlNet):
         return [block.register_forward_pre_hook(biased, with_kwargs=True) for block in blocks]
 
 
-class _Given:
+class _ComputedControl:
     """The control of the earlier ControlNets of a chain, which were asked with the conditioning as it came."""
 
     def __init__(self, control: dict | None):

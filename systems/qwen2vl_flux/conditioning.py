@@ -23,10 +23,10 @@ def build_conditioning(
 ) -> list:
     """ComfyUI's CONDITIONING: context [B, T, 4096] and, with a CLIP, the pooled vector of the empty prompt.
 
-    A prompt joins as hidden tokens, weights of tokens as a bias of attention (see flux, hidden_tokens, token_bias).
-    `control_tokens` become the context of ControlNets alone; both are cut to the shorter one, as published, unless a
-    focus has dropped tokens of one. `strength` in 0..1 is a weight of all `tokens` in FLUX's attention, and in no
-    ControlNet's. Raises InputError when a prompt lacks its encoder.
+    A prompt joins as hidden tokens, weights of tokens as a bias of attention (see patch and, in systems/common/comfy,
+    hidden_tokens and attention_bias). `control_tokens` become the context of ControlNets alone; both are cut to the
+    shorter one, as published, unless a focus has dropped tokens of one. `strength` in 0..1 is a weight of all `tokens`
+    in FLUX's attention, and in no ControlNet's. Raises InputError when a prompt lacks its encoder.
     """
     if prompt.strip() and clip is None:
         raise InputError("The prompt needs text encoders; connect a CLIP with T5, or clear the prompt.")

@@ -16,7 +16,7 @@ RANGES = {"x": (0.0, 1.0), "y": (0.0, 1.0), "r": (0.0, MAX_RADIUS), "w": (-1.0, 
 @dataclass(frozen=True)
 class Dot:
     """A circle of attention. x, y: centre, 0..1 of the picture's width and height (top left is 0, 0);
-    r: radius as a share of the shorter side of the token grid, above 0; w: 0..1 keeps, below 0 suppresses."""
+    r: radius as a fraction of the shorter side of the token grid, above 0; w: 0..1 keeps, below 0 suppresses."""
 
     x: float
     y: float

@@ -21,8 +21,7 @@ from .preprocess import patches_of
 from .tokens import ImageTokens
 
 # The storage of weights by the loader's choice; norms, biases, embeddings and the patch projection stay bfloat16, the
-# connector
-# and the text projection as they are in their files.
+# connector and the text projection as they are in their files.
 STORAGE = {"default": torch.bfloat16, "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 
 PROJECTIONS = ("connector", "t5_embedder")

@@ -19,7 +19,7 @@ from systems.common.comfy.attention_bias import add_bias, key_mask
 from systems.common.errors import InputError
 from systems.common.schedules import flux_sigmas
 from systems.flux_union.checkpoint import load_controlnet
-from systems.flux_union.control import set_union_mode
+from systems.flux_union.control import prepare_control_net
 from systems.qwen2vl_flux.conditioning import build_conditioning
 from systems.qwen2vl_flux.dots import parse_dots
 from systems.qwen2vl_flux.encoder import load_qwen2vl
@@ -47,7 +47,7 @@ def flux(tiny):
 
 @pytest.fixture
 def union(tiny):
-    return set_union_mode(load_controlnet(tiny / "controlnet"), "depth")
+    return prepare_control_net(load_controlnet(tiny / "controlnet"), "depth")
 
 
 def half(tokens, low: float = 0.0) -> torch.Tensor:

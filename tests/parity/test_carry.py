@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
+import comfy.samplers
 import comfy_extras.nodes_dataset as datasets
 import folder_paths
 import pytest
 import torch
+from comfy_extras.nodes_perpneg import PerpNeg
 from goldens import golden, relative_error
 from nodes import ConditioningCombine
 from two_steps import sample
@@ -15,6 +18,7 @@ from two_steps import sample
 from systems.common.comfy.attention_bias import log_weights
 from systems.common.comfy.carry import Carrier
 from systems.common.errors import InputError
+from systems.common.schedules import flux_sigmas
 from systems.qwen2vl_flux.flux import load_transformer
 from systems.qwen2vl_flux.patch import attach, patch_model
 
@@ -67,7 +71,7 @@ def test_a_prompt_goes_to_disk_and_back(flux, through_a_training_set):
         given = [[context, options]]
         assert torch.equal(sample(patched, given), made)
         assert torch.equal(sample(patched, through_a_file(given)), made)  # once more
-        with pytest.raises(TypeError, match="OrderedDict"):
+        with pytest.raises(AttributeError, match="OrderedDict"):
             sample(flux, given)
 
 
@@ -75,7 +79,7 @@ def test_what_is_attached_twice_counts_once(flux):
     """The later prompt in place of the earlier, beside the bias that stays."""
     again = attach(prompted(), -golden("encoder")["t5_projected"])
     ((_, options),) = again
-    assert len(options["additional_models"]) == 1 and len(options["qwen2vl_flux"]) == 2
+    assert len(options["model_conds"]) == 1 and len(options["qwen2vl_flux"]) == 2
     patched = patch_model(flux)
     assert relative_error(sample(patched, again), sample(patched, prompted())) > 1e-4
 
@@ -84,8 +88,45 @@ def test_a_sampling_leaves_the_conditioning_as_it_was(flux):
     ((_, options),) = given = prompted()
     before = dict(options)
     made = sample(patch_model(flux), given)
-    assert options == before and "model_conds" not in options
+    assert options == before and options["model_conds"].keys() == {"qwen2vl_flux"}
     assert torch.equal(sample(patch_model(flux), given), made)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_is_as_good(flux, copied):
+    given = [[context, {name: copied(value) for name, value in options.items()}] for context, options in prompted()]
+    assert torch.equal(sample(patch_model(flux), given), sample(patch_model(flux), prompted()))
+    with pytest.raises(InputError, match="Qwen2VL-Flux Patch Model"):
+        sample(flux, given)
+
+
+def test_conditionings_that_come_late_are_taken_too(flux):
+    """The node Perp-Neg prepares its empty conditioning by itself, and runs it within each step."""
+
+    def guided(model, empty: list) -> torch.Tensor:
+        (patched,) = PerpNeg.execute(model, empty, 1.0).args
+        guider = comfy.samplers.CFGGuider(patched)
+        guider.set_conds(plain(), plain())
+        guider.set_cfg(2.0)
+        noise, sigmas = golden("loop_inputs")["noise"][:1], torch.from_numpy(flux_sigmas(2, 1.0, 192, 128))
+        sampler = comfy.samplers.sampler_object("euler")
+        with torch.inference_mode():
+            return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
+
+    assert relative_error(guided(patch_model(flux), prompted()), guided(patch_model(flux), plain())) > 1e-4
+    with pytest.raises(InputError, match="Qwen2VL-Flux Patch Model"):
+        guided(flux, prompted())
+
+
+def test_a_conditioning_that_never_runs_stops_nothing(flux):
+    """A negative at cfg 1."""
+    guider = comfy.samplers.CFGGuider(flux)
+    guider.set_conds(plain(), prompted())
+    guider.set_cfg(1.0)
+    noise, sigmas = golden("loop_inputs")["noise"][:1], torch.from_numpy(flux_sigmas(2, 1.0, 192, 128))
+    with torch.inference_mode():
+        made = guider.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object("euler"), sigmas, seed=0)
+    assert torch.isfinite(made).all()
 
 
 def test_one_of_several_conditionings_is_enough_to_stop_an_unpatched_model(flux):
@@ -111,7 +152,7 @@ def test_each_system_takes_its_own(flux):
     with pytest.raises(InputError, match="patch it for the other"):
         sample(patch_model(flux), both)
     for model in (other.patch(flux, insert), patch_model(flux)):
-        with pytest.raises(TypeError, match="OrderedDict"):
+        with pytest.raises(AttributeError, match="OrderedDict"):
             sample(model, through_a_file(both))
     assert not taken
 

@@ -21,7 +21,7 @@ from systems.common.comfy.folders import DEMO
 from systems.common.errors import InputError
 from systems.common.weights.config import ConfigReader
 from systems.flux_union.checkpoint import load_controlnet
-from systems.flux_union.control import MODES, UnionControlNet, set_union_mode
+from systems.flux_union.control import MODES, FluxControlNet, prepare_control_net
 from systems.qwen2vl_flux.flux import load_transformer
 from systems.qwen2vl_flux.patch import attach, patch_model
 
@@ -57,28 +57,28 @@ def test_mode_numbers():
 
 
 def test_every_mode_is_another(flux, control_net):
-    latents = [sample(flux, controlled(plain(), set_union_mode(control_net, mode))) for mode in MODES]
+    latents = [sample(flux, controlled(plain(), prepare_control_net(control_net, mode))) for mode in MODES]
     for number, one in enumerate(latents):
         assert all(relative_error(other, one) > 1e-5 for other in latents[number + 1 :])
 
 
 def test_the_mode_stays_the_nets_own(flux, control_net):
     """Setting a mode twice, copies, and the net it was made of do not touch one another."""
-    depth = set_union_mode(control_net, "depth")
-    canny = set_union_mode(depth, "canny")
+    depth = prepare_control_net(control_net, "depth")
+    canny = prepare_control_net(depth, "canny")
     assert (depth.extra_args, canny.extra_args, control_net.extra_args) == (
         {"control_type": [2]},
         {"control_type": [0]},
         {},
     )
-    assert canny.copy().extra_args == {"control_type": [0]} and type(canny.copy()) is UnionControlNet
+    assert canny.copy().extra_args == {"control_type": [0]} and type(canny.copy()) is FluxControlNet
     assert canny.get_models() == control_net.get_models()
 
 
 def test_without_a_prompt_it_is_the_native_one(flux, control_net):
     native = control_net.copy()
     native.set_extra_arg("control_type", [2])
-    ours = sample(flux, controlled(plain(), set_union_mode(control_net, "depth")))
+    ours = sample(flux, controlled(plain(), prepare_control_net(control_net, "depth")))
     assert torch.equal(ours, sample(flux, controlled(plain(), native)))
 
 
@@ -88,7 +88,7 @@ def test_chains_add_up_in_any_order(flux, control_net):
     native.set_extra_arg("control_type", [0])
     seen = []
     native.control_model.txt_in.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
-    union = set_union_mode(control_net, "depth")
+    union = prepare_control_net(control_net, "depth")
     one = sample(flux, controlled(controlled(prompted(), native, "line"), union, "depth"))
     assert sorted(set(seen)) == [256, 256 + golden("encoder")["t5_projected"].shape[1]]
     other = sample(flux, controlled(controlled(prompted(), union, "depth"), native, "line"))
@@ -99,14 +99,15 @@ def test_chains_add_up_in_any_order(flux, control_net):
 def test_two_of_one_net_with_a_prompt(flux, control_net):
     """Both share a network, and each places the prompt once."""
     two = controlled(
-        controlled(prompted(), set_union_mode(control_net, "depth"), "depth"), set_union_mode(control_net, "canny")
+        controlled(prompted(), prepare_control_net(control_net, "depth"), "depth"),
+        prepare_control_net(control_net, "canny"),
     )
     assert torch.isfinite(sample(flux, two)).all()
     assert not control_net.control_model.txt_in._forward_hooks
 
 
 def test_an_error_leaves_no_hook(flux, control_net):
-    union = set_union_mode(control_net, "depth")
+    union = prepare_control_net(control_net, "depth")
 
     def fail(*_):
         raise RuntimeError("in the middle")
@@ -120,7 +121,7 @@ def test_an_error_leaves_no_hook(flux, control_net):
 
 
 def test_start_and_end(flux, control_net):
-    union = set_union_mode(control_net, "depth")
+    union = prepare_control_net(control_net, "depth")
     whole = sample(flux, controlled(prompted(), union))
     part = sample(flux, controlled(prompted(), union, end=0.3))
     never = sample(flux, controlled(prompted(), union, start=0.99, end=1.0))
@@ -134,7 +135,7 @@ def test_start_and_end(flux, control_net):
 def test_batches(flux, control_net, prompt):
     def given(batch: int) -> list:
         conditioning = plain()
-        return controlled(prompted(conditioning) if prompt else conditioning, set_union_mode(control_net, "depth"))
+        return controlled(prompted(conditioning) if prompt else conditioning, prepare_control_net(control_net, "depth"))
 
     two = sample(flux, given(2), batch=2)
     assert relative_error(two[:1], sample(flux, given(1))) < 1e-5
@@ -143,7 +144,7 @@ def test_batches(flux, control_net, prompt):
 def test_a_batch_of_hints(flux, control_net):
     """One hint for each picture of the batch."""
     hints = torch.cat([picture(f"control_{name}_192x128.png") for name in ("depth", "line")])
-    union = set_union_mode(control_net, "depth")
+    union = prepare_control_net(control_net, "depth")
     two = sample(flux, controlled(prompted(), union, hints), batch=2)
     one = sample(flux, controlled(prompted(), union, "depth"), batch=2)
     assert relative_error(two[:1], one[:1]) < 1e-5
@@ -151,7 +152,7 @@ def test_a_batch_of_hints(flux, control_net):
 
 
 def test_cfg_with_a_prompt_on_one_side(flux, control_net):
-    union = set_union_mode(control_net, "depth")
+    union = prepare_control_net(control_net, "depth")
     positive, negative = controlled(prompted(), union), controlled(plain(), union)
     guided = sample(flux, positive, negative, cfg=2.0)
     assert torch.isfinite(guided).all()
@@ -162,7 +163,7 @@ def test_a_zeroed_conditioning_silences_the_prompt_here_too(flux, control_net):
     def zeroed(hidden: torch.Tensor) -> torch.Tensor:
         given = attach(plain(), hidden)
         given = [[torch.zeros_like(context), options] for context, options in given]
-        return sample(flux, controlled(given, set_union_mode(control_net, "depth")))
+        return sample(flux, controlled(given, prepare_control_net(control_net, "depth")))
 
     prompt = golden("encoder")["t5_projected"]
     assert torch.equal(zeroed(prompt), zeroed(prompt.flip(1)))
@@ -170,7 +171,7 @@ def test_a_zeroed_conditioning_silences_the_prompt_here_too(flux, control_net):
 
 def test_a_zeroed_conditioning_silences_the_control_tokens(flux, control_net):
     """ConditioningZeroOut knows the context alone, and the ControlNet's own tokens must not speak in its place."""
-    union, tokens = set_union_mode(control_net, "depth"), golden("loop_inputs")["prompt_embeds_b"]
+    union, tokens = prepare_control_net(control_net, "depth"), golden("loop_inputs")["prompt_embeds_b"]
 
     def zeroed(control_tokens: torch.Tensor) -> torch.Tensor:
         given = [[context, {**options, "cross_attn_controlnet": control_tokens}] for context, options in plain()]
@@ -186,17 +187,17 @@ def test_a_model_that_is_no_flux_is_refused(control_net):
     torch.nn.Module.__init__(sd3)
     sd3.model_sampling = None
     with pytest.raises(InputError, match="for FLUX.1 and the MODEL is a SD3; connect a FLUX.1 MODEL"):
-        set_union_mode(control_net, "depth").pre_run(sd3, lambda percent: percent)
+        prepare_control_net(control_net, "depth").pre_run(sd3, lambda percent: percent)
 
 
 def test_a_clone_also_for_another_device(flux, control_net):
-    union = set_union_mode(control_net, "depth")
+    union = prepare_control_net(control_net, "depth")
     clone = union.copy()
     if SEVERAL_DEVICES:
         clone = union.deepclone_multigpu(torch.device("cpu"), autoregister=True)
         assert union.get_instance_for_device(torch.device("cpu")) is clone
         assert clone.control_model is not union.control_model
-    assert clone is not union and type(clone) is UnionControlNet and clone.extra_args == union.extra_args
+    assert clone is not union and type(clone) is FluxControlNet and clone.extra_args == union.extra_args
     assert torch.equal(sample(flux, controlled(prompted(), clone)), sample(flux, controlled(prompted(), union)))
 
 
@@ -245,24 +246,24 @@ def test_a_net_without_modes_is_taken_as_it_is(small_flux, tmp_path, kind):
         return sample(small_flux, controlled(given, net, strength=1.0))
 
     for mode in ("canny", "lq"):
-        assert torch.equal(latents(plainly, set_union_mode(native, mode)), latents(plainly, native))
-    numbered = set_union_mode(native, "depth")
+        assert torch.equal(latents(plainly, prepare_control_net(native, mode)), latents(plainly, native))
+    numbered = prepare_control_net(native, "depth")
     numbered.set_extra_arg("control_type", [1])  # by ComfyUI's own node behind ours
     for given in (attach(plainly, hidden), attach(plainly, bias=weights, control_bias=weights)):
-        heard, deaf = latents(given, set_union_mode(native, "depth")), latents(given, native)
+        heard, deaf = latents(given, prepare_control_net(native, "depth")), latents(given, native)
         assert relative_error(heard, deaf) > 1e-5
         assert torch.equal(latents(given, numbered), heard)
     dropped = [[context[:, :6], options]]
     nothing = torch.tensor([[0.0] * 6 + [-torch.inf] * 6])
     watched = attach(plainly, bias=nothing, control_bias=nothing)
-    assert relative_error(latents(watched, set_union_mode(native, "depth")), latents(dropped, native)) < 1e-5
+    assert relative_error(latents(watched, prepare_control_net(native, "depth")), latents(dropped, native)) < 1e-5
 
 
 def test_a_net_without_modes_in_chains(small_flux, tmp_path):
     """Before and behind a union ControlNet, copied, and cloned for another device."""
     given = attach(*small_conditioning())
-    plain_net = set_union_mode(load_controlnet(write_union(tmp_path / "plain", modes=None)), "depth")
-    union = set_union_mode(load_controlnet(write_union(tmp_path / "union")), "depth")
+    plain_net = prepare_control_net(load_controlnet(write_union(tmp_path / "plain", modes=None)), "depth")
+    union = prepare_control_net(load_controlnet(write_union(tmp_path / "union")), "depth")
     one = sample(small_flux, controlled(controlled(given, plain_net), union, "line"))
     other = sample(small_flux, controlled(controlled(given, union, "line"), plain_net.copy()))
     assert relative_error(other, one) < 1e-5
@@ -272,9 +273,9 @@ def test_a_net_without_modes_in_chains(small_flux, tmp_path):
 
 def test_a_mode_beyond_the_nets_own_is_refused(tmp_path):
     few = load_controlnet(write_union(tmp_path / "few", modes=3))
-    assert set_union_mode(few, "depth").extra_args == {"control_type": [2]}
+    assert prepare_control_net(few, "depth").extra_args == {"control_type": [2]}
     with pytest.raises(InputError, match="knows 3 modes, so it cannot be set to lq"):
-        set_union_mode(few, "lq")
+        prepare_control_net(few, "lq")
 
 
 @pytest.mark.parametrize(
@@ -287,12 +288,12 @@ def test_a_mode_beyond_the_nets_own_is_refused(tmp_path):
 )
 def test_what_is_no_flux_controlnet_is_refused(other, kind):
     with pytest.raises(InputError, match=f"The ControlNet is a {kind}, not one for FLUX"):
-        set_union_mode(other, "depth")
+        prepare_control_net(other, "depth")
 
 
 def test_a_net_of_another_width_is_refused(flux, small):
     """The demo's FLUX is 128 wide, the goldens' is 256."""
-    union = set_union_mode(load_controlnet(small / "controlnet"), "depth")
+    union = prepare_control_net(load_controlnet(small / "controlnet"), "depth")
     with pytest.raises(InputError, match="works with 128 values a token and the MODEL with 256"):
         sample(flux, controlled(prompted(), union))
 
@@ -300,7 +301,7 @@ def test_a_net_of_another_width_is_refused(flux, small):
 def test_tokens_of_another_width_are_refused(flux, control_net):
     given = [[context, {**options, "cross_attn_controlnet": context[..., :100]}] for context, options in plain()]
     with pytest.raises(InputError, match="is 100 wide and this ControlNet takes 384"):
-        sample(flux, controlled(given, set_union_mode(control_net, "depth")))
+        sample(flux, controlled(given, prepare_control_net(control_net, "depth")))
 
 
 def test_a_sharded_folder_is_the_single_file(tmp_path):

@@ -592,7 +592,7 @@ class Garbling:
 PAGE = "<html>Welcome</html>"
 PROGRESS = '{"type": "progress", "data": {"prompt_id": "%s", "node": "sample", "value": "x", "max": 2}}'
 LOOP = {"Location": "/system_stats"}
-GARBLED = {
+INVALID = {
     "a page": ("/", 200, PAGE),
     "a loop": ("/system_stats", 302, "", LOOP),
     "statistics as a page": ("/system_stats", 200, PAGE),
@@ -632,7 +632,7 @@ GARBLED = {
 }
 
 
-@pytest.mark.parametrize("invalid", GARBLED.values(), ids=[name.replace(" ", "_") for name in GARBLED])
+@pytest.mark.parametrize("invalid", INVALID.values(), ids=[name.replace(" ", "_") for name in INVALID])
 def test_answers_that_are_nonsense(server, root, invalid):
     """Whatever it is and whenever it comes, one sentence that names the address."""
     prompt_id = str(uuid.uuid4())

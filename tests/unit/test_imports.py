@@ -44,8 +44,8 @@ def imported(name: str) -> set[str]:
             base = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
             source = source if node.level else _in_full(source)
-            members = {f"{source}.{alias.name}" for alias in node.names} & MODULES.keys()
-            found |= members or {source}
+            found |= {".".join(filter(None, (source, alias.name))) for alias in node.names} & MODULES.keys()
+            found |= {source} - {package, ""}
     return found
 
 
@@ -117,6 +117,20 @@ def test_folders_of_the_lab_share_its_world_alone():
             assert part in {name.split(".")[1], *shared}, f"{name} imports lab.{part}"
 
 
+def test_nodes_and_systems_are_imported_relatively():
+    """ComfyUI has the pack under a name of its own."""
+    for name in (name for name in MODULES if name.split(".")[0] in ("nodes", "systems")):
+        for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+            source = node.module if isinstance(node, ast.ImportFrom) and not node.level else None
+            assert (source or "").split(".")[0] not in {*PACKAGES} - {"nodes"}, f"{name} imports {source} by its name"
+
+
+def test_a_node_uses_one_system():
+    for name in (name for name in MODULES if name.startswith("nodes.") and name != "nodes.types"):
+        systems = {_system(each) for each in OURS[name] if each.startswith("systems.")} - {None}
+        assert len(systems) <= 1, f"{name} imports {', '.join(sorted(systems))}"
+
+
 def test_no_node_imports_anothers_module():
     shared = {"nodes", "nodes.checked", "nodes.types"}
     nodes = {name for name in MODULES if name.startswith("nodes.")} - shared
@@ -154,8 +168,8 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def test_nothing_meddles_with_modules():
-    """No module made by hand, no search path of a package, no path put in front but that of ComfyUI or of a script."""
+def test_nothing_makes_modules():
+    """Neither by hand, nor by another search path of a package, nor under another name."""
     sources = {**MODULES, **{path.stem: path for path in ROOT.glob("*.py")}}
     for name, path in sources.items():
         text = path.read_text("utf-8")

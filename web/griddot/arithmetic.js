@@ -3,7 +3,7 @@
  * The numbers are the same to 1e-6 and texts are good or bad alike; tests/browser/test_arithmetic.py says so.
  *
  * @typedef {{x: number, y: number, r: number, w: number}} Dot
- *   x, y: centre, 0..1 of the picture from the top left; r: radius as a share of the token grid's shorter side,
+ *   x, y: centre, 0..1 of the picture from the top left; r: radius as a fraction of the token grid's shorter side,
  *   above 0; w: 0..1 keeps, below 0 suppresses.
  */
 

@@ -12,7 +12,8 @@ from ...common.weights.checks import check_state
 from ...common.weights.files import read_state
 from ...common.weights.recognise import known_model, other_model
 
-FIRST = "block_1.conv1.weight"
+# A tensor that every TEED file has.
+TEED_TENSOR = "block_1.conv1.weight"
 # The models whose files are met in the same folders, by names of their tensors.
 OTHER_MODELS = (
     (r"^(norm|block1_1\.|netVgg|module\.netVgg)", "a HED model"),
@@ -32,7 +33,7 @@ def read_anyline(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, and AnyLine is one file; choose MTEED.pth.")
     state = read_state(path)
-    if FIRST not in state or known_model(state, OTHER_MODELS):
+    if TEED_TENSOR not in state or known_model(state, OTHER_MODELS):
         other = other_model(state, OTHER_MODELS)
         raise CheckpointError(f"{path} holds {other}, not AnyLine's TEED; choose MTEED.pth.")
     check_state(path, state, expected, "AnyLine's TEED")

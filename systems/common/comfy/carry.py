@@ -1,9 +1,9 @@
 """What a CONDITIONING brings to the network of a patched MODEL beside its context: plain tensors under one key.
 
-Tensors go through everything that ComfyUI does with conditionings, training sets on disk included. When a sampling
-begins, the wrappers of the MODEL turn them into `model_conds`, which ComfyUI batches and cuts as its own, and make sure
-that they reach the network. An unpatched MODEL would leave them where they are without a word, so the conditioning also
-names a guard among the models to load with it, and loading that raises the error.
+Tensors go through everything that ComfyUI does with conditionings, training sets on disk included. The wrappers of the
+MODEL turn them into `model_conds`, which ComfyUI batches and cuts as its own, and make sure that they reach the
+network. An unpatched MODEL would leave them where they are without a word, so a guard lies among the conditioning's
+`model_conds` until they come, and raises the error when it is used.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..errors import InputError
-
-GUARDS = "additional_models"  # ComfyUI's own entry of a conditioning for models that are loaded for a sampling
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class Carrier:
             return conditioning
         attached = []
         for context, options in conditioning:
-            others = [model for model in options.get(GUARDS, []) if not self._is_guard(model)]
-            guards = [*others, _Guard(self.key, self.unpatched)]
-            attached.append([context, {**options, self.key: {**options.get(self.key, {}), **given}, GUARDS: guards}])
+            carried = {**options.get(self.key, {}), **given}
+            guarded = {**options.get("model_conds", {}), self.key: _Guard(self.unpatched)}
+            attached.append([context, {**options, self.key: carried, "model_conds": guarded}])
         return attached
 
     def patch(self, model: ModelPatcher, insert: Callable[..., torch.Tensor]) -> ModelPatcher:
@@ -61,7 +59,8 @@ class Carrier:
         """
         patched = model.clone()
         wrappers = {
-            extension.WrappersMP.OUTER_SAMPLE: self._deliver,
+            extension.WrappersMP.OUTER_SAMPLE: self._begin,
+            extension.WrappersMP.CALC_COND_BATCH: self._deliver_late,
             extension.WrappersMP.APPLY_MODEL: self._make_sure,
             extension.WrappersMP.DIFFUSION_MODEL: insert,
         }
@@ -74,14 +73,10 @@ class Carrier:
         """Say that a tensor has been put to use in this sampling."""
         transformer_options.get(self.key, set()).add(name)
 
-    def _deliver(self, executor, *args, **rest) -> torch.Tensor:
-        """Around a whole sampling: tensors become model_conds, and none of them has arrived yet."""
+    def _begin(self, executor, *args, **rest) -> torch.Tensor:
+        """Around a whole sampling: its tensors become model_conds, and none of them has arrived yet."""
         guider = executor.class_obj
-        for cond in (cond for conds in guider.conds.values() for cond in conds):  # copies of the sampling's own
-            if self.key in cond:
-                carried = {name: comfy.conds.CONDRegular(value) for name, value in cond.pop(self.key).items()}
-                cond["model_conds"] = {**cond["model_conds"], **carried}
-                cond[GUARDS] = [model for model in cond[GUARDS] if not self._is_guard(model)]
+        guider.conds = {name: [self._delivered(cond) for cond in conds] for name, conds in guider.conds.items()}
         before = guider.model_options
         guider.model_options = comfy.model_patcher.create_model_options_clone(before)
         guider.model_options["transformer_options"][self.key] = set()
@@ -89,6 +84,20 @@ class Carrier:
             return executor(*args, **rest)
         finally:
             guider.model_options = before
+
+    def _deliver_late(self, executor, model, conds, *args, **rest) -> list[torch.Tensor]:
+        """Around a step: the same for what nodes bring into a sampling that has begun, as Perp-Neg does."""
+        late = [group and [self._delivered(cond) for cond in group] for group in conds]
+        return executor(model, late, *args, **rest)
+
+    def _delivered(self, cond: dict) -> dict:
+        """ComfyUI's form of one conditioning with its tensors as model_conds in place of the guard."""
+        if self.key not in cond:
+            return cond
+        delivered = {name: value for name, value in cond.items() if name != self.key}
+        others = {name: value for name, value in cond["model_conds"].items() if name != self.key}
+        carried = {name: comfy.conds.CONDRegular(value) for name, value in cond[self.key].items()}
+        return {**delivered, "model_conds": {**others, **carried}}
 
     def _make_sure(self, executor, x, timestep, concatenated, context, control, transformer_options, **conds):
         """Around a call of the network: raise InputError when what has to arrive does not.
@@ -107,27 +116,28 @@ class Carrier:
             raise InputError(self.lost)
         return out
 
-    def _is_guard(self, model: object) -> bool:
-        guarded = model.get("guarded") if isinstance(model, OrderedDict) else getattr(model, "guarded", None)
-        return guarded == self.key
-
 
 class _Guard:
-    """What ComfyUI would load for a conditioning that no wrapper has taken up.
+    """What ComfyUI meets among the model_conds of a conditioning that no wrapper has taken up.
 
     It goes to disk as an OrderedDict, which torch.load takes with weights_only; an unpatched MODEL fails on that too,
-    with a TypeError.
+    with an AttributeError.
     """
 
-    def __init__(self, guarded: str, sentence: str):
-        self.guarded = guarded
+    def __init__(self, sentence: str):
         self.sentence = sentence
 
-    def model_patches_models(self) -> NoReturn:
+    def process_cond(self, **_: object) -> NoReturn:
         raise InputError(self.sentence)
 
     def __reduce__(self) -> tuple:
-        return OrderedDict, (), None, None, iter({"guarded": self.guarded}.items())
+        return OrderedDict, ()
+
+    def __copy__(self) -> _Guard:
+        return self
+
+    def __deepcopy__(self, _: dict) -> _Guard:
+        return self
 
 
 def _is_compiled(transformer_options: dict) -> bool:

@@ -81,9 +81,13 @@ _REGISTERED: dict[str, CheckpointFolders] = {}
 
 
 def component_folders(component: str) -> dict[str, Path]:
-    """`<checkpoint>/<component>` with its folder, which need not be there, for every checkpoint of the pack."""
-    checkpoints = (entry for folders in _REGISTERED.values() for entry in folders.found().items())
-    return {f"{name}/{component}": folder / component for name, folder in checkpoints}
+    """`<checkpoint>/<component>` with its folder, which need not be there, for every checkpoint of the pack; of two by
+    one name the one that was registered first."""
+    found: dict[str, Path] = {}
+    for folders in _REGISTERED.values():
+        for name, folder in folders.found().items():
+            found.setdefault(f"{name}/{component}", folder / component)
+    return found
 
 
 def is_of_demo(name: str) -> bool:

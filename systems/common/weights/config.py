@@ -1,4 +1,4 @@
-"""Entries of a configuration file, read by kind: a missing or garbled one is named before anything is built from it."""
+"""Entries of a configuration file, read by kind: a missing or invalid one is named before anything is built from it."""
 
 from __future__ import annotations
 
