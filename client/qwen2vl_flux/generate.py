@@ -43,14 +43,10 @@ WEIGHTS = {
     "controlnet": _Weights(
         "Qwen2VLFluxControlNetLoader", "controlnet", "ControlNet folder", "FLUX.1-dev-Controlnet-Union", "controlnet"
     ),
-    "depth_model": _Weights(
-        "Qwen2VLFluxDepthAnythingV2Loader",
-        "file",
-        "Depth Anything V2 file",
-        "depth_anything_v2_vitl.pth",
-        "depthanything",
-    ),
-    "line_model": _Weights("Qwen2VLFluxAnyLineLoader", "file", "AnyLine file", "MTEED.pth", "anyline"),
+    **{
+        f"{name}_model": _Weights(each.loader, "file", f"{each.title} file", each.example, each.folder)
+        for name, each in graphs.ANNOTATORS.items()
+    },
     "sam2_model": _Weights("Qwen2VLFluxSAM2Loader", "file", "SAM 2 file", "sam2_hiera_large.pt", "sam2"),
 }
 
@@ -108,9 +104,10 @@ def prompt_for(request: Request, name: Callable[[Path], str] = lambda path: path
     mask = _mask(request, name)
     if request.mode == "inpaint":
         return graphs.inpaint(image, mask, **settings)
-    models = {"depth": request.depth_model, "line": request.line_model}
-    strengths = {"depth": request.depth_strength, "line": request.line_strength}
-    hints = [graphs.Hint(annotator, models[annotator], strengths[annotator]) for annotator in request.annotators]
+    hints = [
+        graphs.Hint(name, getattr(request, f"{name}_model"), getattr(request, f"{name}_strength"))
+        for name in request.annotators
+    ]
     return graphs.controlnet(image, hints, control_net=request.controlnet, mask=mask, **settings)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from systems.common.layout import DEMO
 from systems.common.sizes import PICTURE
@@ -34,11 +34,55 @@ class SamTarget:
 
 
 @dataclass(frozen=True)
-class Hint:
-    """A map of the image that guides the ControlNet: the annotator that makes it, and that one's file. The published
-    strengths are 0.2 for depth and 0.4 for the edge map."""
+class Annotator:
+    """What makes a map of an image, and how the ControlNet is told what it shows.
 
-    annotator: Literal["depth", "line"]
+    loader, mapper: its two nodes; model_input: the mapper's input for what the loader gives; settings: the others.
+    mode: of FLUX Union Control Mode. title: of its network; folder: of its weights below models/; example: a file name
+    people know.
+    """
+
+    loader: str
+    mapper: str
+    model_input: str
+    mode: str
+    title: str
+    folder: str
+    example: str
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+ANNOTATORS = {
+    "depth": Annotator(
+        loader="Qwen2VLFluxDepthAnythingV2Loader",
+        mapper="Qwen2VLFluxDepthAnythingV2Map",
+        model_input="depth_anything",
+        mode="depth",
+        title="Depth Anything V2",
+        folder="depthanything",
+        example="depth_anything_v2_vitl.pth",
+    ),
+    "line": Annotator(
+        loader="Qwen2VLFluxAnyLineLoader",
+        mapper="Qwen2VLFluxAnyLineMap",
+        model_input="anyline",
+        mode="canny",
+        title="AnyLine",
+        folder="anyline",
+        example="MTEED.pth",
+        settings={"resolution": 1280},
+    ),
+}
+# The annotators whose maps the published ControlNet modes take, in their order.
+PUBLISHED_ANNOTATORS = ("depth", "line")
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A map of the image that guides the ControlNet: the name in ANNOTATORS of what makes it, and that one's file. The
+    published strengths are 0.2 for depth and 0.4 for the edge map."""
+
+    annotator: str
     model: str
     strength: float
 
@@ -275,13 +319,6 @@ def _segment(target: SamTarget, image: str) -> Prompt:
     }
 
 
-# By annotator: loader, node that makes the map, its input for the model, its settings, union mode.
-ANNOTATORS = {
-    "depth": ("Qwen2VLFluxDepthAnythingV2Loader", "Qwen2VLFluxDepthAnythingV2Map", "depth_anything", {}, "depth"),
-    "line": ("Qwen2VLFluxAnyLineLoader", "Qwen2VLFluxAnyLineMap", "anyline", {"resolution": 1280}, "canny"),
-}
-
-
 def _control(hints: Sequence[Hint], control_net: str) -> Prompt:
     """The hints' maps and the chain of ControlNets they guide, in the order given."""
     single_file = control_net.lower().endswith((".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt"))
@@ -293,11 +330,12 @@ def _control(hints: Sequence[Hint], control_net: str) -> Prompt:
     positive, negative = ["connect", 0], ["connect", 0]
     for hint in hints:
         name = hint.annotator
-        loader, mapper, model, settings, mode = ANNOTATORS[name]
-        graph[f"{name}_model"] = node(loader, file=hint.model)
-        graph[name] = node(mapper, **{model: [f"{name}_model", 0]}, image=["prepare", 0], **settings)
+        annotator = ANNOTATORS[name]
+        model = {annotator.model_input: [f"{name}_model", 0]}
+        graph[f"{name}_model"] = node(annotator.loader, file=hint.model)
+        graph[name] = node(annotator.mapper, **model, image=["prepare", 0], **annotator.settings)
         graph[f"{name}_save"] = node("PreviewImage", images=[name, 0])
-        graph[f"{name}_mode"] = node("FluxUnionControlMode", control_net=["control_net", 0], mode=mode)
+        graph[f"{name}_mode"] = node("FluxUnionControlMode", control_net=["control_net", 0], mode=annotator.mode)
         graph[f"{name}_control"] = node(
             "ControlNetApplyAdvanced",
             positive=positive,

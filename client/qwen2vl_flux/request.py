@@ -9,7 +9,7 @@ from pathlib import Path
 from systems.common.layout import DEMO
 from systems.common.sizes import PUBLISHED_SIDE
 
-from .graph import ANNOTATORS, DEMO_SIDE, active_hints
+from .graph import ANNOTATORS, DEMO_SIDE, PUBLISHED_ANNOTATORS, active_hints
 
 MODES = ("variation", "img2img", "inpaint", "controlnet", "controlnet-inpaint")
 # The modes that start from the image's latent, at a strength.
@@ -102,7 +102,7 @@ class Request:
         """The annotators whose maps the ControlNet gets, in the published order."""
         if self.mode not in CONTROLNET_MODES:
             return ()
-        chosen = tuple(name for name in ANNOTATORS if getattr(self, f"{name}_mode")) or tuple(ANNOTATORS)
+        chosen = tuple(name for name in ANNOTATORS if getattr(self, f"{name}_mode")) or PUBLISHED_ANNOTATORS
         return active_hints(chosen, masked=self.mode in INPAINT_MODES, as_published=self.as_published)
 
 
