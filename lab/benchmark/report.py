@@ -85,7 +85,7 @@ def _modes(figures: dict) -> list[str]:
             _line(title, [_percent(rates["exact"]), _percent(rates.get("in place"))])
             for title, rates in figures["rates"].items()
         ),
-        "  in place: objects found again where the image to redraw (inpaint: what was under its mask), or what the "
+        "  in place: objects found again where the input image (inpaint: what was under its mask), or what the "
         "ControlNet sees, has them",
     ]
 

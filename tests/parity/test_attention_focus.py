@@ -89,8 +89,8 @@ def test_a_controlnet_hears_it_too(flux, qwen2vl, tokens, union, prompt):
     assert relative_error(attention, drop) <= LIMIT
     native = union.copy()
     native.__class__ = type(union).__mro__[1]
-    deaf = controlled(conditioning(qwen2vl, apply_focus(tokens, half(tokens), "attention"), prompt), native)
-    assert relative_error(sample(flux, deaf), drop) > 1e-4
+    ignored = controlled(conditioning(qwen2vl, apply_focus(tokens, half(tokens), "attention"), prompt), native)
+    assert relative_error(sample(flux, ignored), drop) > 1e-4
 
 
 def test_tokens_for_the_controlnet_alone(flux, qwen2vl, tokens, union):

@@ -250,9 +250,9 @@ def test_a_net_without_modes_is_taken_as_it_is(small_flux, tmp_path, kind):
     numbered = prepare_control_net(native, "depth")
     numbered.set_extra_arg("control_type", [1])  # by ComfyUI's own node behind ours
     for given in (attach(plainly, hidden), attach(plainly, bias=weights, control_bias=weights)):
-        heard, deaf = latents(given, prepare_control_net(native, "depth")), latents(given, native)
-        assert relative_error(heard, deaf) > 1e-5
-        assert torch.equal(latents(given, numbered), heard)
+        taken, ignored = latents(given, prepare_control_net(native, "depth")), latents(given, native)
+        assert relative_error(taken, ignored) > 1e-5
+        assert torch.equal(latents(given, numbered), taken)
     dropped = [[context[:, :6], options]]
     nothing = torch.tensor([[0.0] * 6 + [-torch.inf] * 6])
     watched = attach(plainly, bias=nothing, control_bias=nothing)
