@@ -71,7 +71,8 @@ def test_maps(file, pictures, reference, name):
     assert (own - stretched(expected)).abs().max() <= LIMIT
 
 
-@pytest.mark.parametrize("variant", ["vitb", pytest.param("vitl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["vitb", "vitl"])
 def test_larger_models(oracle, pictures, tmp_path, variant):
     file = write_depth(tmp_path / "weights.pth", variant)
     picture = {"wide": pictures["wide"][:200, :210]}

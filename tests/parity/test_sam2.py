@@ -119,13 +119,9 @@ def test_another_prompt_gives_another_mask(tiny):
         assert relative_error(tiny.of("low", "wide", prompt), tiny.of("low", "wide", "a point")) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "variant, letter, version",
-    [
-        ("small", "s", "2.1"),
-        pytest.param("base plus", "b+", "2", marks=pytest.mark.slow),
-        pytest.param("large", "l", "2.1", marks=pytest.mark.slow),
-    ],
+    "variant, letter, version", [("small", "s", "2.1"), ("base plus", "b+", "2"), ("large", "l", "2.1")]
 )
 def test_larger_models(oracle, tmp_path, variant, letter, version):
     """Their backbones differ in every number: width, heads, blocks, windows, global blocks, background embedding."""
