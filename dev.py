@@ -113,8 +113,8 @@ SMOKE = ("tests/unit/test_words.py", "tests/parity/test_goldens.py", "tests/serv
 # The folders of tests that run with the packages of the training.
 WITH_TRAINING = ("training", "lab")
 # The processes that share a run of pytest file by file, each with a ComfyUI and a browser of its own. With one thread
-# each for their arithmetic three keep two cores busy, since one often waits for a program to start.
-SHARED = ("-n", "3", "--dist", "loadfile")
+# each for their arithmetic they do not wait for one another on two cores.
+SHARED = ("-n", "2", "--dist", "loadfile")
 THREADS = {"OMP_NUM_THREADS": "1"}
 # The exit statuses of pytest after Ctrl-C, and when it finds nothing to run.
 INTERRUPTED, NO_TESTS = 2, 5

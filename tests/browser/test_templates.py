@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import time
@@ -12,6 +13,7 @@ import pytest
 from bundled import FOLDER, GRAPHS, ON_DEMO, canonical
 from interface import PATIENCE, each_renderer
 from playwright.sync_api import Locator, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from client.catalogue import WORKFLOWS
 from client.comfy_client import ComfyClient
@@ -60,8 +62,14 @@ def open_category(page: Page) -> Locator:
 
 
 def open_template(page: Page, name: str) -> None:
-    open_category(page).get_by_test_id(f"template-workflow-{name}").click()
-    page.get_by_role("dialog").wait_for(state="detached")
+    """A click that comes while the cards are still being laid out opens nothing, and is made again."""
+    dialog, card = open_category(page), page.get_by_test_id(f"template-workflow-{name}")
+    card.click()
+    with contextlib.suppress(PlaywrightTimeout):
+        dialog.wait_for(state="detached", timeout=20_000)
+    if dialog.count():
+        card.click()
+        dialog.wait_for(state="detached")
     page.wait_for_function("count => app.graph.nodes.length === count", arg=len(nodes_of(name)))
     page.wait_for_timeout(1000)  # for what the interface says after it has looked the workflow over
 

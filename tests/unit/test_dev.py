@@ -391,7 +391,7 @@ def test_a_browser_is_wanted_when_its_tests_can_run(dev, arguments, wanted):
 
 
 LEFT_OUT = ["--ignore=tests/training", "--ignore=tests/lab"]
-SHARED = ["-n", "3", "--dist", "loadfile"]
+SHARED = ["-n", "2", "--dist", "loadfile"]
 QUICK = [*SHARED, "-m", "not slow"]
 
 
