@@ -413,9 +413,8 @@ def test(arguments: list[str]) -> NoReturn:
         statuses += tested(version, *commands)
         if statuses[-1] == INTERRUPTED:
             break
-    found = [
-        status for status in statuses if status != NO_TESTS or not arguments
-    ]  # -k may select tests of one run only
+    # with -k, tests of one run may be all that is meant
+    found = [status for status in statuses if status != NO_TESTS or not arguments]
     sys.exit(max(found or [NO_TESTS], key=abs))
 
 
